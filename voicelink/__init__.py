@@ -1,0 +1,1 @@
+"""voicelink: two-party voice calls on a neural speech codec."""

@@ -1,0 +1,42 @@
+"""One coded frame as everything but the codec sees it: an index, a bit count, and bytes.
+
+It lies beside the base modules, not in `wire/`, since both `codec/` (which makes frames) and `core/`
+(which moves them) use it and neither may import the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from voicelink.units import MAX_BITS_PER_FRAME
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Frame `index` (media time since the stream's start) in `bits` bits.
+
+    `payload` holds ceil(bits / 8) bytes: the first bit is the most significant of byte 0, unused low
+    bits of the last byte are zero. Raises ValueError where the three do not fit each other.
+    """
+
+    index: int
+    bits: int
+    payload: bytes
+
+    def __post_init__(self) -> None:
+        if self.index < 0:
+            raise ValueError(f"frame index {self.index} is negative")
+        if not 1 <= self.bits <= MAX_BITS_PER_FRAME:
+            raise ValueError(f"{self.bits} bits a frame is outside 1..{MAX_BITS_PER_FRAME}")
+        if len(self.payload) != (self.bits + 7) // 8:
+            raise ValueError(f"{len(self.payload)} payload bytes do not hold {self.bits} bits")
+        if self.payload[-1] & (0xFF >> (((self.bits - 1) % 8) + 1)):
+            raise ValueError("unused payload bits must be zero")
+
+    def truncated(self, bits: int) -> Frame:
+        """The same frame at fewer bits: codes are embedded, so a prefix is a valid coarser code."""
+        if bits >= self.bits:
+            return self
+        kept = bytearray(self.payload[: (bits + 7) // 8])
+        kept[-1] &= 0xFF & ~(0xFF >> (((bits - 1) % 8) + 1))
+        return Frame(self.index, bits, bytes(kept))
