@@ -1,0 +1,1 @@
+"""The call as sans-IO machines: bytes and `now_ns` in; datagrams, events and one deadline out."""

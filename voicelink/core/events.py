@@ -1,0 +1,157 @@
+"""What the machines tell their owner: events, playout decisions, and why a call ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from voicelink.frame import Frame
+from voicelink.settings import Address
+
+
+class EndReason(StrEnum):
+    """Why a call ended or never came about."""
+
+    HUNG_UP = "hung up"
+    CANCELLED = "cancelled"  # the caller gave up before an answer
+    REFUSED = "refused"
+    BUSY = "busy"
+    OFFLINE = "offline"  # the server knows no such name
+    NO_ANSWER = "no answer"  # it rang, and nobody answered in time
+    UNREACHABLE = "unreachable"  # nothing at all came back
+    INCOMPATIBLE = "incompatible"  # no settings that both ends allow
+    SILENCE = "silence"  # nothing heard of the peer for the silence timeout
+    SERVER = "server"  # the server refused the request (full, name taken)
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """What both ends negotiated; equal on both."""
+
+    model_id: str
+    bits_min: int
+    bits_max: int
+    """A sender may use any bits a frame in bits_min..bits_max, and starts at bits_max."""
+    frames_per_packet: int
+    redundancy: int
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The server holds our name now (first registration, or again after a loss)."""
+
+    name: str
+    server: Address
+    reflexive: Address
+    """Our address as the server sees it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationLost:
+    """The server stopped answering our refreshes; the session keeps trying."""
+
+    server: Address
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingCall:
+    """Someone calls: answer with `Session.accept` or `Session.refuse`."""
+
+    peer_name: str
+    source: Address
+    """Where the call came from: the peer itself, or the relay."""
+    agreed: Agreed
+    """What the call will use if it is accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRinging:
+    """Our call reached the peer, whose user has not decided yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The call stands: send and pull frames now."""
+
+    peer_name: str
+    agreed: Agreed
+    path: Address
+    """Where our media goes now: the peer or the relay."""
+    relayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PathChanged:
+    """Media goes another way now."""
+
+    path: Address
+    relayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PeerReport:
+    """A receiver report of the peer: how our media arrives there."""
+
+    packets_received: int
+    packets_lost: int
+    frames_late: int
+    frames_concealed: int
+    jitter_us: int
+    buffer_us: int
+    rtt_us: int | None
+    """Round trip measured with this report; None before the first echo (RFC 3550 section 6.4.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The call is over; the last event of a session."""
+
+    reason: EndReason
+    by_peer: bool
+    """True where the peer (or the server) decided so, False where we did."""
+    detail: str
+    """One sentence for the user."""
+
+
+Event: TypeAlias = (
+    Registered | RegistrationLost | IncomingCall | PeerRinging | Connected | PathChanged | PeerReport | Ended
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """Decode `frame` and play its 256 samples. `frame.index` is the sender's frame index."""
+
+    frame: Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Conceal:
+    """Frame `index` is missing: conceal 256 samples; the `run`-th concealed slot in a row (1, 2, ...)."""
+
+    index: int
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """The buffer is too full: decode `frame` (the decoder's state needs it), drop its sound, and pull again
+    for the same slot.
+    """
+
+    frame: Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """The buffer is too empty: fill this slot with 256 samples of your choice; no media time passes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing to play yet, or no longer: 256 samples of silence. The decoder is not stepped."""
+
+
+PlayoutDecision: TypeAlias = Play | Conceal | Skip | Stretch | Wait

@@ -1,0 +1,137 @@
+"""All settings as frozen dataclasses: names, defaults, units, limits and help texts; no I/O, no checks.
+
+Each field carries its help text and limits as metadata, so that `config.py` (the one place that checks)
+and the commented sample are driven by this file alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from voicelink.units import MAX_BITS_PER_FRAME
+
+#: A UDP address: host as an IP address in text form, port.
+Address: TypeAlias = tuple[str, int]
+
+DEFAULT_PORT: Final = 47600
+MAX_FRAMES_PER_PACKET: Final = 8
+MAX_REDUNDANCY: Final = 4
+
+
+def setting(
+    default: Any,
+    text: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> Any:
+    """A dataclass field with its help text and what is allowed: `low`..`high` inclusive, or `choices`."""
+    return field(default=default, metadata={"text": text, "low": low, "high": high, "choices": choices})
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """What one end of a call offers and how it behaves.
+
+    Both ends state their ranges; `core.negotiate` takes the best that both allow.
+    """
+
+    name: str = setting("", "the name shown to the peer, and registered at a server")
+    model_ids: tuple[str, ...] = setting((), "codec models this end can run, best first")
+    bits_min: int = setting(8, "fewest bits a frame (86.13 bit/s each)", low=1, high=MAX_BITS_PER_FRAME)
+    bits_max: int = setting(
+        MAX_BITS_PER_FRAME, "most bits a frame (86.13 bit/s each)", low=1, high=MAX_BITS_PER_FRAME
+    )
+    frames_per_packet: int = setting(
+        2, "frames (11.6 ms each) wanted in a packet", low=1, high=MAX_FRAMES_PER_PACKET
+    )
+    frames_per_packet_min: int = setting(
+        1, "fewest frames in a packet that are acceptable", low=1, high=MAX_FRAMES_PER_PACKET
+    )
+    frames_per_packet_max: int = setting(
+        MAX_FRAMES_PER_PACKET,
+        "most frames in a packet that are acceptable",
+        low=1,
+        high=MAX_FRAMES_PER_PACKET,
+    )
+    redundancy: int = setting(
+        0,
+        "how many of the last frames a packet carries again; the call uses the smaller of both ends'",
+        low=0,
+        high=MAX_REDUNDANCY,
+    )
+    redundant_bits: int = setting(
+        0, "bits of a repeated frame; 0 repeats it whole", low=0, high=MAX_BITS_PER_FRAME
+    )
+    playout_delay_ms: int = setting(
+        60, "how long the fastest packet's first frame waits before it is played, ms", low=0, high=2000
+    )
+    direct_path: bool = setting(True, "leave the relay for a direct path between the two ends when one works")
+    setup_timeout_ms: int = setting(
+        5_000, "give up when nothing at all answers a request, ms", low=100, high=60_000
+    )
+    answer_timeout_ms: int = setting(30_000, "how long a call rings, ms", low=1_000, high=300_000)
+    silence_timeout_ms: int = setting(
+        10_000, "end the call when nothing was heard of the peer, ms", low=1_000, high=300_000
+    )
+    report_interval_ms: int = setting(
+        1_000, "time between receiver reports, which also keep the path open, ms", low=100, high=10_000
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """The rendezvous and relay server."""
+
+    listen: str = setting(f"0.0.0.0:{DEFAULT_PORT}", "HOST:PORT (UDP) to listen at; port 0 takes a free one")
+    metrics: str = setting("", "HOST:PORT (TCP) for Prometheus metrics; empty for none")
+    max_registrations: int = setting(10_000, "most names registered at a time", low=1, high=10_000_000)
+    max_calls: int = setting(1_000, "most calls relayed at a time", low=1, high=1_000_000)
+    registration_lifetime_s: int = setting(
+        60, "a name not refreshed for so long is forgotten, s", low=3, high=3_600
+    )
+    call_idle_s: int = setting(60, "a call without a datagram for so long is forgotten, s", low=3, high=3_600)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSettings:
+    """An impaired link, for simulations and demonstrations."""
+
+    loss: float = setting(0.0, "share of packets lost, 0..1", low=0.0, high=0.9)
+    burst: float = setting(1.0, "mean length of a loss burst, packets", low=1.0, high=1000.0)
+    delay_ms: float = setting(0.0, "delay of every packet, ms", low=0.0, high=10_000.0)
+    jitter_ms: float = setting(
+        0.0, "most additional delay, drawn evenly from 0 to this, ms", low=0.0, high=10_000.0
+    )
+    reorder: bool = setting(False, "let jitter reorder packets; else a late one holds up those behind it")
+    seed: int = setting(0, "seed of the loss and jitter generators", low=0, high=2**63 - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class CodecSettings:
+    """Which codec model runs, and on what."""
+
+    model: str = setting("", "model name in weights/, or a folder; empty for the default model")
+    engine: str = setting("onnx", "what runs the model", choices=("onnx", "torch"))
+
+
+@dataclass(frozen=True, slots=True)
+class AudioSettings:
+    """Where a call's sound comes from and goes to."""
+
+    input: str = setting("default", "input device (name or number), a WAV or FLAC file, or null")
+    output: str = setting("default", "output device (name or number), a WAV file, or null")
+    record: str = setting("", "WAV file to record the call to; empty for none")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything a configuration file can set, one field a table."""
+
+    session: SessionSettings = field(default_factory=SessionSettings)
+    server: ServerSettings = field(default_factory=ServerSettings)
+    link: LinkSettings = field(default_factory=LinkSettings)
+    codec: CodecSettings = field(default_factory=CodecSettings)
+    audio: AudioSettings = field(default_factory=AudioSettings)
