@@ -1,0 +1,174 @@
+"""Control messages between the two ends of a call: msgpack maps with a kind `t` and an id `id`.
+
+Requests (hello, answer, refuse, end, probe) are sent again until a message with `to` = their id comes
+back; their receiver may see them more than once. Reports need no reply.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from voicelink.errors import ControlError
+from voicelink.settings import MAX_FRAMES_PER_PACKET, MAX_REDUNDANCY, Address
+from voicelink.units import MAX_BITS_PER_FRAME
+from voicelink.wire.schema import (
+    address,
+    decode,
+    encode,
+    from_map,
+    integer,
+    many,
+    part,
+    record,
+    text,
+    to_map,
+)
+
+MAX_NAME_BYTES: Final = 64
+MAX_CANDIDATES: Final = 8
+MAX_MODELS: Final = 8
+MAX_U32: Final = 0xFFFF_FFFF
+
+_U32 = integer(0, MAX_U32)
+_NAME = text(MAX_NAME_BYTES)
+_CANDIDATES = many(address, MAX_CANDIDATES)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What one end can do. Raises ValueError where a range is empty."""
+
+    models: tuple[str, ...] = part(many(_NAME, MAX_MODELS))
+    """Best first."""
+    bits_min: int = part(integer(1, MAX_BITS_PER_FRAME))
+    bits_max: int = part(integer(1, MAX_BITS_PER_FRAME))
+    frames: int = part(integer(1, MAX_FRAMES_PER_PACKET))
+    """Frames a packet wanted, within frames_min..frames_max."""
+    frames_min: int = part(integer(1, MAX_FRAMES_PER_PACKET))
+    frames_max: int = part(integer(1, MAX_FRAMES_PER_PACKET))
+    redundancy: int = part(integer(0, MAX_REDUNDANCY))
+    """Most redundant frames a packet may carry."""
+
+    def __post_init__(self) -> None:
+        if self.bits_min > self.bits_max:
+            raise ValueError(f"bits {self.bits_min}..{self.bits_max} is an empty range")
+        if not self.frames_min <= self.frames <= self.frames_max:
+            raise ValueError(f"{self.frames} frames a packet is not in {self.frames_min}..{self.frames_max}")
+
+
+_OFFER = record(Offer)
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Caller to callee: a call."""
+
+    id: int = part(_U32)
+    name: str = part(_NAME)
+    offer: Offer = part(_OFFER)
+    candidates: tuple[Address, ...] = part(_CANDIDATES)
+
+
+@dataclass(frozen=True, slots=True)
+class Ringing:
+    """Callee to caller, reply to hello: the user is being asked."""
+
+    id: int = part(_U32)
+    to: int = part(_U32)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Callee to caller: accepted. Both ends now negotiate from the two offers."""
+
+    id: int = part(_U32)
+    name: str = part(_NAME)
+    offer: Offer = part(_OFFER)
+    candidates: tuple[Address, ...] = part(_CANDIDATES)
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Callee to caller: no call. `reason` is an EndReason's text."""
+
+    id: int = part(_U32)
+    reason: str = part(text(32))
+    detail: str = part(text())
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Either end: the call is over. `reason` is an EndReason's text."""
+
+    id: int = part(_U32)
+    reason: str = part(text(32))
+    detail: str = part(text())
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Does this path work? Answered by Ok over the same path."""
+
+    id: int = part(_U32)
+
+
+@dataclass(frozen=True, slots=True)
+class Ok:
+    """Reply to answer, refuse, end or probe."""
+
+    id: int = part(_U32)
+    to: int = part(_U32)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Receiver report, once an interval. Times in us, modulo 2^32; as RFC 3550 section 6.4.1."""
+
+    id: int = part(_U32)
+    sent_us: int = part(_U32)
+    """The sender's clock when this left."""
+    echo_us: int = part(_U32)
+    """`sent_us` of the last report received; meaningless where `held_us` is MAX_U32."""
+    held_us: int = part(_U32)
+    """How long ago that was; MAX_U32 where none came yet."""
+    received: int = part(_U32)
+    lost: int = part(_U32)
+    late: int = part(_U32)
+    concealed: int = part(_U32)
+    jitter_us: int = part(_U32)
+    buffer_us: int = part(_U32)
+
+
+ControlMessage: TypeAlias = Hello | Ringing | Answer | Refuse | End | Probe | Ok | Report
+
+_CLASSES: Final[dict[str, type[ControlMessage]]] = {
+    cls.__name__.lower(): cls for cls in (Hello, Ringing, Answer, Refuse, End, Probe, Ok, Report)
+}
+
+
+def encode_control(message: ControlMessage) -> bytes:
+    """The body of a control datagram."""
+    return encode_message(message)
+
+
+def parse_control(body: bytes) -> ControlMessage:
+    """The message in `body`; `parse_control(encode_control(m)) == m`. Raises ControlError."""
+    message: ControlMessage = parse_message(body, _CLASSES)
+    return message
+
+
+def encode_message(message: Any) -> bytes:
+    """Any message dataclass as msgpack, its class name in lower case under `t`."""
+    return encode({"t": type(message).__name__.lower(), **to_map(message)})
+
+
+def parse_message(body: bytes, classes: dict[str, Any]) -> Any:
+    """The message in `body` as one of `classes`. Raises ControlError."""
+    value = decode(body)
+    if not isinstance(value, dict):
+        raise ControlError("control message is not a map")
+    kind = value.get("t")
+    if not isinstance(kind, str) or kind not in classes:
+        raise ControlError("control message of an unknown kind")
+    return from_map(classes[kind], value)

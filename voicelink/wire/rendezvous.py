@@ -1,0 +1,140 @@
+"""Control messages between a client and the rendezvous server.
+
+A request from an address that the server has not seen prove itself gets a `retry` with a cookie and leaves
+no state; the client sends it again with the cookie. Requests are padded so that no reply is longer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias, TypeVar
+
+from voicelink.settings import Address
+from voicelink.wire.control import MAX_NAME_BYTES, MAX_U32, encode_message, parse_message
+from voicelink.wire.schema import address, blob, integer, part, text
+
+MAX_COOKIE_BYTES: Final = 32
+TOKEN_BYTES: Final = 8
+#: The body of every request is at least so long, hence no reply of the server is longer than its request.
+REQUEST_BYTES: Final = 400
+
+_U32 = integer(0, MAX_U32)
+_NAME = text(MAX_NAME_BYTES)
+_COOKIE = blob(MAX_COOKIE_BYTES)
+_PAD = blob(REQUEST_BYTES)
+_ADDRESS = address
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """Client: hold `name` for me; sent again before its lifetime ends."""
+
+    id: int = part(_U32)
+    name: str = part(_NAME)
+    token: bytes = part(blob(TOKEN_BYTES))
+    """Random, the same for all of a session: lets it keep its name when its address changes."""
+    cookie: bytes = part(_COOKIE)
+    pad: bytes = part(_PAD)
+
+
+@dataclass(frozen=True, slots=True)
+class Unregister:
+    """Client: forget `name`. No reply."""
+
+    id: int = part(_U32)
+    name: str = part(_NAME)
+    token: bytes = part(blob(TOKEN_BYTES))
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """Client: connect me with who is registered as `name`."""
+
+    id: int = part(_U32)
+    name: str = part(_NAME)
+    cookie: bytes = part(_COOKIE)
+    pad: bytes = part(_PAD)
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Client: the call with connection id `call` is over. No reply."""
+
+    id: int = part(_U32)
+    call: int = part(_U32)
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Server: send request `to` again with this cookie."""
+
+    id: int = part(_U32)
+    to: int = part(_U32)
+    cookie: bytes = part(_COOKIE)
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """Server, reply to register: the name is yours for `lifetime_s`."""
+
+    id: int = part(_U32)
+    to: int = part(_U32)
+    lifetime_s: int = part(integer(1, 86_400))
+    you: Address = part(_ADDRESS)
+    """The client's address as the server sees it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Server, reply to ring: datagrams with connection id `call` are now relayed between the two."""
+
+    id: int = part(_U32)
+    to: int = part(_U32)
+    call: int = part(integer(1, MAX_U32))
+    you: Address = part(_ADDRESS)
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """Server, reply to register or ring: no. `reason` is an EndReason's text."""
+
+    id: int = part(_U32)
+    to: int = part(_U32)
+    reason: str = part(text(32))
+    detail: str = part(text())
+
+
+Request: TypeAlias = Register | Ring
+ClientMessage: TypeAlias = Register | Unregister | Ring | Release
+ServerMessage: TypeAlias = Retry | Registered | Placed | Denied
+R = TypeVar("R", Register, Ring)
+
+_FROM_CLIENT: Final[dict[str, type[ClientMessage]]] = {
+    cls.__name__.lower(): cls for cls in (Register, Unregister, Ring, Release)
+}
+_FROM_SERVER: Final[dict[str, type[ServerMessage]]] = {
+    cls.__name__.lower(): cls for cls in (Retry, Registered, Placed, Denied)
+}
+
+
+def encode_rendezvous(message: ClientMessage | ServerMessage) -> bytes:
+    """The body of a server datagram."""
+    return encode_message(message)
+
+
+def parse_client_message(body: bytes) -> ClientMessage:
+    """What a client sent. Raises ControlError."""
+    message: ClientMessage = parse_message(body, _FROM_CLIENT)
+    return message
+
+
+def parse_server_message(body: bytes) -> ServerMessage:
+    """What a server sent. Raises ControlError."""
+    message: ServerMessage = parse_message(body, _FROM_SERVER)
+    return message
+
+
+def padded(request: R) -> R:
+    """`request` with its pad set so that its body has REQUEST_BYTES bytes, give or take two."""
+    bare = len(encode_rendezvous(replace(request, pad=b"")))
+    return replace(request, pad=bytes(max(0, REQUEST_BYTES - bare)))
