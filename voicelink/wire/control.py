@@ -66,7 +66,7 @@ class Hello:
 
     id: int = part(_U32)
     name: str = part(_NAME)
-    offer: Offer = part(_OFFER)
+    offer: Offer = part(_OFFER)  # noqa: RUF009 (makes a field)
     candidates: tuple[Address, ...] = part(_CANDIDATES)
 
 
@@ -84,7 +84,7 @@ class Answer:
 
     id: int = part(_U32)
     name: str = part(_NAME)
-    offer: Offer = part(_OFFER)
+    offer: Offer = part(_OFFER)  # noqa: RUF009 (makes a field)
     candidates: tuple[Address, ...] = part(_CANDIDATES)
 
 

@@ -80,7 +80,7 @@ class Registered:
     id: int = part(_U32)
     to: int = part(_U32)
     lifetime_s: int = part(integer(1, 86_400))
-    you: Address = part(_ADDRESS)
+    you: Address = part(_ADDRESS)  # noqa: RUF009 (makes a field)
     """The client's address as the server sees it."""
 
 
@@ -91,7 +91,7 @@ class Placed:
     id: int = part(_U32)
     to: int = part(_U32)
     call: int = part(integer(1, MAX_U32))
-    you: Address = part(_ADDRESS)
+    you: Address = part(_ADDRESS)  # noqa: RUF009 (makes a field)
 
 
 @dataclass(frozen=True, slots=True)
