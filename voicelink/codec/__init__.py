@@ -1,0 +1,1 @@
+"""The codec: mel front end, BVRNN coder, vocoders, streaming state, engines, model folders, files."""

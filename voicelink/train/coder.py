@@ -1,0 +1,144 @@
+"""Training of the BVRNN coder on B parallel streams of speech, in short windows with the state carried over."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from voicelink.codec.bvrnn import Bvrnn, BvrnnConfig, sent_mask
+from voicelink.codec.mel import INPUT_SCALE, N_MELS, PAD_LEFT
+from voicelink.train.data import LogMel, SpeechData
+from voicelink.train.fast_bvrnn import Coded, FastLoop
+from voicelink.train.loop import clip_gradients
+from voicelink.units import FRAME_SAMPLES, WINDOW_SAMPLES
+
+DB_PER_NEPER = 20 / math.log(10)
+
+
+@dataclass
+class Stream:
+    """One utterance in progress: clip, next frame in it, frames left, level, bits a frame."""
+
+    clip: int
+    frame: int
+    left: int
+    gain: float
+    bits: int
+
+
+class CoderTask:
+    """One step: T frames of each of B streams, closed loop; see `loop.Task`.
+
+    Recipe keys: `batch`, `frames` (a window), `utterance_frames`, `rounding_noise`, `log_sigma`, `kl_encoder` (share
+    of the divergence's gradient that reaches the encoder), `favoured_bits` and `favoured_share`, `switch`
+    (probability that a stream changes its bits at a window), `sources`.
+    """
+
+    def __init__(self, recipe: dict, data: SpeechData) -> None:
+        self.recipe, self.data = recipe, data
+        self.model = Bvrnn(BvrnnConfig(**recipe.get("model", {})))
+        self.log_mel = LogMel()
+        with torch.no_grad():
+            self.model.log_sigma.fill_(recipe["log_sigma"])
+            mel = self.log_mel(data.segments(np.random.default_rng(0), 400, 43).audio)
+            self.model.mean_mel.copy_(mel.mean(dim=(0, 1)))
+            self.model.std_mel.copy_(mel.std(dim=(0, 1)))
+        self.modules = {"bvrnn": self.model}
+        optimiser = torch.optim.AdamW(self.model.parameters(), lr=recipe["lr"], betas=(0.9, 0.99), weight_decay=0.01)
+        self.optimisers = {"bvrnn": optimiser}
+        self.streams: list[Stream | None] = [None] * recipe["batch"]
+        self.state = self.model.initial_state(recipe["batch"])
+
+    def step(self, rng: np.random.Generator, step: int) -> dict[str, float]:
+        """Advance every stream by one window and learn from it."""
+        mel, bits = self._window(rng)
+        sent = sent_mask(bits, self.model.config.bits)[:, None].expand(-1, mel.shape[1], -1)
+        loop = FastLoop(self.model)
+        coded = loop.run(mel, sent, self.state, self.recipe["rounding_noise"])
+        error = (coded.mel - mel).abs().mean()
+        kl = divergence(coded, sent, self.recipe["kl_encoder"])
+        sigma = self.model.log_sigma
+        total = (N_MELS * sigma + N_MELS * torch.exp(-sigma) * error).sum() + kl
+        self.optimisers["bvrnn"].zero_grad(set_to_none=True)
+        (total / N_MELS).backward()
+        loop.flush()
+        norm = clip_gradients(self.model, 2.0)
+        self.optimisers["bvrnn"].step()
+        self.state = coded.state.detach()
+        return {"mel_db": error.item() * DB_PER_NEPER, "kl": kl.item(), "log_sigma": sigma.item(), "grad": float(norm)}
+
+    def carried(self) -> object:
+        """Streams in progress and their states."""
+        rows = [[s.clip, s.frame, s.left, s.gain, s.bits] for s in self.streams if s is not None]
+        return {"streams": rows, "state": self.state}
+
+    def restore(self, carried: object) -> None:
+        """Inverse of `carried`."""
+        self.streams = [Stream(*row) for row in carried["streams"]]
+        self.state = carried["state"]
+
+    def _window(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        frames = self.recipe["frames"]
+        rows, keep = [], torch.ones(len(self.streams), 1)
+        for i, stream in enumerate(self.streams):
+            if stream is None or stream.left < frames:
+                first_ever = stream is None
+                stream = self.streams[i] = self._start(rng, spread=first_ever)
+                keep[i] = 0
+            elif rng.random() < self.recipe["switch"]:
+                stream.bits = self._bits(rng)
+            clip = self.data.clips[stream.clip]
+            begin = (clip.start + stream.frame) * FRAME_SAMPLES - PAD_LEFT
+            samples = self.data.audio[begin : begin + frames * FRAME_SAMPLES + WINDOW_SAMPLES - FRAME_SAMPLES]
+            rows.append(((samples + rng.uniform(-0.5, 0.5, len(samples))) * stream.gain).astype(np.float32))
+            stream.frame += frames
+            stream.left -= frames
+        self.state = self.state * keep
+        with torch.no_grad():
+            mel = self.log_mel(torch.from_numpy(np.stack(rows)))
+        return mel, torch.tensor([s.bits for s in self.streams])
+
+    def _start(self, rng: np.random.Generator, *, spread: bool) -> Stream:
+        """A new utterance; at the very start with a random part of its length, so that streams do not move in step."""
+        clip = int(rng.choice(len(self.data.clips), p=self.data.shares))
+        length = min(self.recipe["utterance_frames"], self.data.clips[clip].frames - 10)
+        first = 1 + int(rng.integers(0, self.data.clips[clip].frames - length - 4))
+        left = int(rng.integers(self.recipe["frames"], length + 1)) if spread else length
+        gain = float(10 ** (rng.uniform(-16.0, 0.0) / 20) * INPUT_SCALE / 32767)
+        return Stream(clip, first, left, gain, self._bits(rng))
+
+    def _bits(self, rng: np.random.Generator) -> int:
+        if rng.random() < self.recipe["favoured_share"]:
+            return int(rng.choice(self.recipe["favoured_bits"]))
+        return int(rng.integers(1, self.model.config.bits + 1))
+
+
+def divergence(coded: Coded, sent: Tensor, encoder_share: float) -> Tensor:
+    """KL(encoder || prior) in nats a frame over the sent bits; mean over batch and time.
+
+    The prior learns from all of it; of the gradient to the encoder `encoder_share` is kept. The rate is fixed, so
+    bits that the prior could have guessed cost nothing, and pulling the encoder toward the prior wastes them.
+    """
+    to_prior = _bernoulli_kl(coded.encoder_logit.detach(), coded.prior_logit)
+    to_encoder = _bernoulli_kl(coded.encoder_logit, coded.prior_logit.detach())
+    kl = to_prior + encoder_share * (to_encoder - to_encoder.detach())
+    return (kl * sent).sum(dim=-1).mean()
+
+
+def _bernoulli_kl(p_logit: Tensor, q_logit: Tensor) -> Tensor:
+    p = torch.sigmoid(p_logit)
+    return p * (F.logsigmoid(p_logit) - F.logsigmoid(q_logit)) + (1 - p) * (F.logsigmoid(-p_logit) - F.logsigmoid(-q_logit))
+
+
+def train(recipe: dict, data: Path, out: Path) -> int:
+    """Train by `recipe` on the prepared folder `data` into run folder `out`; returns the step reached."""
+    from voicelink.train.loop import run  # noqa: PLC0415
+
+    torch.manual_seed(recipe["seed"])
+    return run(CoderTask(recipe, SpeechData(data, recipe.get("sources"))), recipe, out)

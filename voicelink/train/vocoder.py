@@ -1,0 +1,90 @@
+"""Training of the harmonic vocoder: spectral losses and F0 classes, then STFT discriminators and coded mels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from voicelink.codec.harmonic import HarmonicConfig, HarmonicVocoder
+from voicelink.train.data import LogMel, Segment, SpeechData
+from voicelink.train.loop import clip_gradients
+from voicelink.train.losses import SpectralLoss
+from voicelink.train.synthesis import pulse_train, synthesise
+from voicelink.units import FRAME_SAMPLES
+
+
+class VocoderTask:
+    """One step of vocoder training on B segments of T frames; see `loop.Task`.
+
+    Recipe keys: `batch`, `frames`, `spectral_weight`, `linear_weight`, `sources` (share a source).
+    """
+
+    def __init__(self, recipe: dict, data: SpeechData) -> None:
+        self.recipe, self.data = recipe, data
+        self.model = HarmonicVocoder(HarmonicConfig(**recipe.get("model", {})))
+        self.log_mel = LogMel()
+        self.loss = SpectralLoss(linear=recipe.get("linear_weight", 1.0))
+        self.modules = {"vocoder": self.model}
+        optimiser = torch.optim.AdamW(self.model.parameters(), lr=recipe["lr"], betas=(0.8, 0.99), weight_decay=0.01)
+        self.optimisers = {"vocoder": optimiser}
+
+    def step(self, rng: np.random.Generator, step: int) -> dict[str, float]:
+        """Spectral and F0 losses of one batch."""
+        segment = self.data.segments(rng, self.recipe["batch"], self.recipe["frames"])
+        mel = self.log_mel(segment.audio)
+        made, f0_loss = render(self.model, mel, segment)
+        true = target(segment)
+        spectral = self.loss(made, true, segment.band_hz)
+        total = self.recipe["spectral_weight"] * spectral + f0_loss
+        self.optimisers["vocoder"].zero_grad(set_to_none=True)
+        total.backward()
+        norm = clip_gradients(self.model, 50.0)
+        self.optimisers["vocoder"].step()
+        return {"spectral": spectral.item(), "f0": f0_loss.item(), "grad": float(norm)}
+
+    def carried(self) -> object:
+        """Nothing: each step draws its own segments."""
+        return None
+
+    def restore(self, carried: object) -> None:
+        """Nothing to restore."""
+
+
+def target(segment: Segment) -> Tensor:
+    """Samples 256 .. 256 T - 1 of each segment: those for which `render` has both halves."""
+    return segment.audio[:, 2 * FRAME_SAMPLES : segment.audio.shape[1] - 2 * FRAME_SAMPLES]
+
+
+def render(model: HarmonicVocoder, mel: Tensor, segment: Segment) -> tuple[Tensor, Tensor]:
+    """Waveform [B, 256 (T - 1)] driven by the true F0, and the F0 loss."""
+    batch, frames = mel.shape[:2]
+    f0_hz, voiced = segment.f0_hz, (segment.f0_hz > 0).float()
+    with torch.autocast(mel.device.type, torch.bfloat16):
+        f0_state, trunk_state = torch.split(model.initial_state(batch).to(mel.device), model.state_sizes, dim=2)
+        logits, _ = model.f0_logits(mel, f0_state)
+        spectrum, _ = model.spectrum(mel, f0_hz[:, 2:], voiced[:, 2:], trunk_state)
+    phase = torch.rand(batch, device=mel.device)
+    pulses = pulse_train(f0_hz, voiced, phase)
+    noise = torch.randn(batch, FRAME_SAMPLES * (frames + 1), device=mel.device)
+    made = synthesise(spectrum, pulses, noise)[:, FRAME_SAMPLES:-FRAME_SAMPLES]
+    return made, f0_loss(model, logits.float(), f0_hz[:, 2:], voiced[:, 2:])
+
+
+def f0_loss(model: HarmonicVocoder, logits: Tensor, f0_hz: Tensor, voiced: Tensor) -> Tensor:
+    """Cross-entropy of F0 classes over voiced frames plus that of voicing over all."""
+    classes = model.config.f0_classes
+    entropy = F.cross_entropy(logits[..., :classes].transpose(1, 2), model.f0_class(f0_hz), reduction="none")
+    voicing = F.binary_cross_entropy_with_logits(logits[..., classes], voiced)
+    return (entropy * voiced).sum() / voiced.sum().clamp(min=1) + voicing
+
+
+def train(recipe: dict, data: Path, out: Path) -> int:
+    """Train by `recipe` on the prepared folder `data` into run folder `out`; returns the step reached."""
+    from voicelink.train.loop import run  # noqa: PLC0415
+
+    torch.manual_seed(recipe["seed"])
+    return run(VocoderTask(recipe, SpeechData(data, recipe.get("sources"))), recipe, out)
