@@ -1,0 +1,30 @@
+"""A frame's code <-> the bytes of a `Frame`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voicelink.frame import Frame
+from voicelink.units import MAX_BITS_PER_FRAME
+
+UNSENT: Final = np.float32(0.5)
+
+
+def pack_code(index: int, code: NDArray[np.float32], bits: int) -> Frame:
+    """First `bits` values of a code of zeros and ones, float32 [64], as frame `index`."""
+    return Frame(index, bits, np.packbits(code[:bits] > 0.5).tobytes())
+
+
+def unpack_code(frame: Frame) -> NDArray[np.float32]:
+    """Code of a frame, float32 [64]: 0.0 or 1.0, and 0.5 for each bit that was not sent."""
+    code = np.full(MAX_BITS_PER_FRAME, UNSENT, np.float32)
+    code[: frame.bits] = np.unpackbits(np.frombuffer(frame.payload, np.uint8), count=frame.bits)
+    return code
+
+
+def sent_mask(bits: int) -> NDArray[np.float32]:
+    """Float32 [64]: 1.0 for each of the first `bits` bits, 0.0 after."""
+    return (np.arange(MAX_BITS_PER_FRAME) < bits).astype(np.float32)

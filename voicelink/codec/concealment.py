@@ -1,0 +1,40 @@
+"""What a decoder does for frames that did not come: pure functions over log-mel frames.
+
+The lost code is the prior's most likely one, so speech goes on as the model expects. After 100 ms no phoneme can be
+guessed any more: the mel fades toward comfort noise, whose spectrum is learned from the quietest received frames.
+Fading after 100 ms follows deep PLC in Opus (Valin et al., Interspeech 2022).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from voicelink.codec.engine import Array
+from voicelink.codec.mel import N_MELS
+
+HOLD_FRAMES: Final = 9
+FADE_FRAMES: Final = 12
+_START_LEVEL = -10.0
+_FALL = 0.2
+_RISE = 0.002
+
+
+def initial_comfort() -> Array:
+    """Comfort-noise log-mel [1, 80] before anything was received: near silence."""
+    return np.full((1, N_MELS), _START_LEVEL, np.float32)
+
+
+def track_comfort(comfort: Array, mel: Array) -> Array:
+    """Follow a received frame: down fast, up slowly, so that speech does not raise the noise."""
+    rate = np.float32(_FALL if mel.mean() < comfort.mean() else _RISE)
+    followed: Array = comfort + rate * (np.minimum(mel, comfort + 3.0) - comfort)
+    return followed
+
+
+def fade(mel: Array, comfort: Array, concealed: int) -> Array:
+    """Log-mel to play for the `concealed`-th frame in a row without a code (1 = first)."""
+    share = np.float32(np.clip((concealed - HOLD_FRAMES) / FADE_FRAMES, 0.0, 1.0))
+    faded: Array = mel + share * (np.minimum(comfort, mel) - mel)
+    return faded

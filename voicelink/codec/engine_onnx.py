@@ -1,0 +1,64 @@
+"""ONNX Runtime engine: what calls use. One thread, no torch."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+
+from voicelink.codec.engine import Array
+from voicelink.codec.model_folder import GRAPHS, ModelInfo
+from voicelink.errors import WeightsError
+
+
+class OnnxEngine:
+    """The step graphs of a model folder; see `engine.Engine`."""
+
+    name = "onnx"
+
+    def __init__(self, info: ModelInfo, threads: int = 1) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            sessions = [
+                onnxruntime.InferenceSession(str(info.folder / graph), options, providers=["CPUExecutionProvider"])
+                for graph in GRAPHS
+            ]
+        except Exception as error:  # onnxruntime raises its own classes, all straight from Exception
+            raise WeightsError(f"{info.folder}: ONNX Runtime cannot load the graphs ({_first_line(error)})") from error
+        self._encoder, self._decoder, self._prior, self._vocoder = sessions
+        self._vocoder_state_shape = [int(n) for n in self._vocoder.get_inputs()[1].shape]
+        self._hidden = info.hidden
+
+    def coder_state(self) -> Array:
+        """Zero state [1, h]."""
+        return np.zeros((1, self._hidden), np.float32)
+
+    def vocoder_state(self) -> Array:
+        """Zero state of the vocoder's network."""
+        return np.zeros(self._vocoder_state_shape, np.float32)
+
+    def encode_step(self, mel: Array, sent: Array, state: Array) -> tuple[Array, Array, Array]:
+        """See `engine.Engine`."""
+        code, decoded, state = self._encoder.run(None, {"mel": mel, "sent": sent, "state": state})
+        return code, decoded, state
+
+    def decode_step(self, code: Array, state: Array) -> tuple[Array, Array]:
+        """See `engine.Engine`."""
+        mel, state = self._decoder.run(None, {"code": code, "state": state})
+        return mel, state
+
+    def prior_step(self, state: Array) -> Array:
+        """See `engine.Engine`."""
+        code: Array = self._prior.run(None, {"state": state})[0]
+        return code
+
+    def vocoder_step(self, mel: Array, state: Array) -> list[Array]:
+        """See `engine.Engine`."""
+        outputs: list[Array] = self._vocoder.run(None, {"mel": mel, "state": state})
+        return outputs
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

@@ -1,0 +1,154 @@
+"""Writing model folders: tensors, ONNX step graphs over them, and `model.toml` (needs torch and onnx)."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import toml
+import torch
+from torch import Tensor, nn
+
+from voicelink.codec.bigvgan import BigVgan
+from voicelink.codec.bvrnn import Bvrnn
+from voicelink.codec.harmonic import HarmonicVocoder
+from voicelink.codec.mel import N_MELS
+from voicelink.codec.model_folder import FORMAT, GRAPHS, TENSORS, sha256
+from voicelink.codec.safetensors import tensor_offsets, write_tensors
+from voicelink.errors import WeightsError
+
+OPSET = 18
+Vocoder = HarmonicVocoder | BigVgan
+
+
+def save_model(folder: Path, *, name: str, bvrnn: Bvrnn, vocoder: Vocoder, licence: str, notes: str = "") -> None:
+    """Write a complete model folder; replaces one that is there only when the new one is whole.
+
+    Matrices are stored in half precision, vectors in single. Raises WeightsError where a weight is not finite or
+    overflows half precision.
+    """
+    work = folder.with_name(folder.name + ".part")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    for file, module in zip(TENSORS, (bvrnn, vocoder), strict=True):
+        write_tensors(work / file, _stored(module, file), {"format": str(FORMAT)})
+    for graph, (step, arguments, names, module) in zip(GRAPHS, _steps(bvrnn, vocoder), strict=True):
+        _write_graph(work / graph, step, arguments, names, work / module)
+    digest = hashlib.sha256(b"".join((work / file).read_bytes() for file in TENSORS)).hexdigest()
+    table = {
+        "format": FORMAT, "name": name, "model_id": f"{name}-{digest[:8]}", "licence": licence, "notes": notes,
+        "bvrnn": dataclasses.asdict(bvrnn.config),
+        "vocoder": {"kind": "bigvgan" if isinstance(vocoder, BigVgan) else "harmonic", **_plain(vocoder.config)},
+        "files": {file: sha256(work / file) for file in (*GRAPHS, *TENSORS)},
+    }  # fmt: skip
+    (work / "model.toml").write_text(toml.dumps(table), encoding="utf-8")
+    for extra in folder.glob("*.md"):
+        shutil.copy(extra, work)
+    shutil.rmtree(folder, ignore_errors=True)
+    work.rename(folder)
+
+
+def _stored(module: nn.Module, where: str) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+    tensors = {}
+    for key, value in module.state_dict().items():
+        array = value.detach().cpu().float().numpy()
+        stored = array.astype(np.float16) if array.ndim >= 2 else array
+        if not np.isfinite(stored).all():
+            raise WeightsError(f"{where}: tensor {key} has values that half precision cannot hold; train with weight decay")
+        tensors[key] = stored
+    return tensors
+
+
+class _Encode(nn.Module):
+    def __init__(self, model: Bvrnn) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, mel: Tensor, sent: Tensor, state: Tensor) -> tuple[Tensor, ...]:
+        return self.model.encode_step(mel, sent, state)
+
+
+class _Decode(_Encode):
+    def forward(self, code: Tensor, state: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        return self.model.decode_step(code, state)
+
+
+class _Prior(_Encode):
+    def forward(self, state: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        return (self.model.prior_step(state),)
+
+
+class _Vocode(nn.Module):
+    def __init__(self, model: Vocoder) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, mel: Tensor, state: Tensor) -> tuple[Tensor, ...]:
+        made, following = self.model.step(mel, state)
+        return (*made, following) if isinstance(made, tuple) else (made, following)
+
+
+def _steps(bvrnn: Bvrnn, vocoder: Vocoder) -> list[tuple[nn.Module, tuple[Tensor, ...], list[str], str]]:
+    """Step module, example arguments, input names and tensor file of each graph, in the order of GRAPHS."""
+    bvrnn, vocoder = bvrnn.eval().cpu(), vocoder.eval().cpu()
+    mel, code, state = torch.zeros(1, N_MELS), torch.ones(1, bvrnn.config.bits), bvrnn.initial_state()
+    return [
+        (_Encode(bvrnn), (mel, code, state), ["mel", "sent", "state"], TENSORS[0]),
+        (_Decode(bvrnn), (code, state), ["code", "state"], TENSORS[0]),
+        (_Prior(bvrnn), (state,), ["state"], TENSORS[0]),
+        (_Vocode(vocoder), (mel[None], vocoder.initial_state()), ["mel", "state"], TENSORS[1]),
+    ]
+
+
+def _write_graph(path: Path, step: nn.Module, arguments: tuple[Tensor, ...], names: list[str], tensors: Path) -> None:
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            step, arguments, dynamo=True, input_names=names, optimize=False, opset_version=OPSET, verbose=False
+        )
+    if program is None:
+        raise WeightsError(f"{path.name}: the exporter returned no graph")
+    model = program.model_proto
+    _point_into(model.graph, tensors)
+    del model.metadata_props[:]
+    for node in model.graph.node:  # traces of the exporter: source paths of the machine it ran on
+        del node.metadata_props[:]
+        node.doc_string = ""
+    path.write_bytes(model.SerializeToString())
+
+
+def _point_into(graph: Any, tensors: Path) -> None:
+    """Replace each weight in `graph` by external data in the safetensors file, with a cast where it is stored in half."""
+    offsets = tensor_offsets(tensors)
+    casts = []
+    for initializer in graph.initializer:
+        entry = offsets.get(initializer.name.removeprefix("model."))
+        if entry is None:
+            continue  # a constant of the graph, not a weight
+        half = entry.dtype == "F16"
+        data = {"location": tensors.name, "offset": str(entry.offset), "length": str(entry.length)}
+        initializer.ClearField("raw_data")
+        initializer.ClearField("float_data")
+        initializer.data_location = onnx.TensorProto.EXTERNAL
+        del initializer.external_data[:]
+        for key, value in data.items():
+            initializer.external_data.add(key=key, value=value)
+        if half:
+            name = initializer.name
+            initializer.name, initializer.data_type = f"{name}.half", onnx.TensorProto.FLOAT16
+            casts.append(onnx.helper.make_node("Cast", [initializer.name], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    return {k: [list(i) if isinstance(i, tuple) else i for i in v] if isinstance(v, tuple) else v for k, v in dataclasses.asdict(config).items()}

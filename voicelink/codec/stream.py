@@ -1,0 +1,145 @@
+"""Streaming encoder and decoder: samples in, frames out; frames in, samples out.
+
+Offline coding is these very classes fed with the whole signal, so streaming equals offline by construction. Algorithmic
+latency is 768 samples (34.83 ms): frame t needs samples up to 256t+767, and gives samples from 256t on.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voicelink.audio.resampler import StreamResampler
+from voicelink.codec.bits import pack_code, sent_mask, unpack_code
+from voicelink.codec.concealment import fade, initial_comfort, track_comfort
+from voicelink.codec.engine import Array, Engine
+from voicelink.codec.mel import INPUT_SCALE, PAD_LEFT, PAD_RIGHT, log_mel_frame
+from voicelink.codec.vocoder import Vocoder, VocoderState
+from voicelink.errors import LocalProtocolError
+from voicelink.frame import Frame
+from voicelink.units import FRAME_SAMPLES, MAX_BITS_PER_FRAME, SAMPLE_RATE_HZ, WINDOW_SAMPLES
+
+_SHORTEST = PAD_RIGHT + FRAME_SAMPLES
+
+
+class Encoder:
+    """One stream's encoder. `bits` a frame may be set at any time and holds from the next frame on.
+
+    The first 256 samples before the stream are its reflection, as offline; `flush` reflects the end.
+    """
+
+    def __init__(self, engine: Engine, sample_rate: int = SAMPLE_RATE_HZ, bits: int = MAX_BITS_PER_FRAME) -> None:
+        self._engine = engine
+        self._resampler = StreamResampler(sample_rate, SAMPLE_RATE_HZ) if sample_rate != SAMPLE_RATE_HZ else None
+        self.bits = bits
+        self._state = engine.coder_state()
+        self._index = 0
+        self._begun = self._ended = False
+        self._pending: NDArray[np.float32] = np.zeros(0, np.float32)
+
+    @property
+    def bits(self) -> int:
+        """Bits a frame, 1..64."""
+        return self._bits
+
+    @bits.setter
+    def bits(self, bits: int) -> None:
+        if not 1 <= bits <= MAX_BITS_PER_FRAME:
+            raise LocalProtocolError(f"{bits} bits a frame is outside 1..{MAX_BITS_PER_FRAME}")
+        self._bits = bits
+        self._sent = sent_mask(bits)[None]
+
+    def push(self, block: NDArray[np.float32]) -> list[Frame]:
+        """Take any number of samples, float32 [n] in +-1 at the stream's rate; return the frames they complete."""
+        if self._ended:
+            raise LocalProtocolError("push after flush: make a new encoder for a new stream")
+        if self._resampler is not None:
+            block = self._resampler.push(block)
+        return self._take(block)
+
+    def flush(self) -> list[Frame]:
+        """End the stream: the frames that hold its last samples."""
+        if self._ended:
+            return []
+        tail = self._resampler.flush() if self._resampler is not None else np.zeros(0, np.float32)
+        frames = self._take(tail)
+        self._ended = True
+        return frames + self._reflect_end()
+
+    def _take(self, block: NDArray[np.float32]) -> list[Frame]:
+        return self._feed(np.asarray(block, np.float32) * np.float32(INPUT_SCALE))
+
+    def _feed(self, scaled: NDArray[np.float32]) -> list[Frame]:
+        """Add scaled samples and code every frame whose window is complete.
+
+        `_pending` starts at sample 256t-256 of the next frame t once the left reflection stands before it.
+        """
+        self._pending = np.concatenate([self._pending, scaled])
+        if not self._begun:
+            if len(self._pending) < _SHORTEST:
+                return []
+            self._begun = True
+            self._pending = np.concatenate([self._pending[PAD_LEFT:0:-1], self._pending])
+        frames = []
+        while len(self._pending) >= WINDOW_SAMPLES:
+            frames.append(self._code(self._pending[:WINDOW_SAMPLES]))
+            self._pending = self._pending[FRAME_SAMPLES:]
+        return frames
+
+    def _reflect_end(self) -> list[Frame]:
+        """Pad with zeros to whole frames (three at least), reflect 512 samples, code what is left."""
+        uncoded = len(self._pending) - (PAD_LEFT if self._begun else 0)
+        frames_left = -(-uncoded // FRAME_SAMPLES)
+        whole = frames_left * FRAME_SAMPLES if self._begun else _SHORTEST
+        frames = self._feed(np.zeros(whole - uncoded, np.float32))
+        frames += self._feed(self._pending[-2 : -2 - PAD_RIGHT : -1])
+        return frames[:frames_left]
+
+    def _code(self, window: NDArray[np.float32]) -> Frame:
+        mel = log_mel_frame(window)[None]
+        code, _, self._state = self._engine.encode_step(mel, self._sent, self._state)
+        frame = pack_code(self._index, code[0], self._bits)
+        self._index += 1
+        return frame
+
+
+class DecoderState(NamedTuple):
+    """All that a decoder carries from frame to frame; immutable, so it can be kept, forked and replayed from."""
+
+    coder: Array
+    vocoder: VocoderState
+    comfort: Array
+    concealed: int
+
+
+class Decoder:
+    """One stream's decoder: each call gives the next 256 samples, float32 [256] at 22 050 Hz."""
+
+    def __init__(self, engine: Engine, vocoder: Vocoder) -> None:
+        self._engine, self._vocoder = engine, vocoder
+        self.state = DecoderState(engine.coder_state(), vocoder.initial_state(), initial_comfort(), 0)
+
+    def play(self, frame: Frame) -> NDArray[np.float32]:
+        """Decode a frame that came."""
+        block, self.state = self.play_step(frame, self.state)
+        return block
+
+    def conceal(self) -> NDArray[np.float32]:
+        """Stand in for a frame that did not come."""
+        block, self.state = self.conceal_step(self.state)
+        return block
+
+    def play_step(self, frame: Frame, state: DecoderState) -> tuple[NDArray[np.float32], DecoderState]:
+        """Pure form of `play`."""
+        mel, coder = self._engine.decode_step(unpack_code(frame)[None], state.coder)
+        block, vocoder = self._vocoder.step(mel, state.vocoder)
+        return block, DecoderState(coder, vocoder, track_comfort(state.comfort, mel), 0)
+
+    def conceal_step(self, state: DecoderState) -> tuple[NDArray[np.float32], DecoderState]:
+        """Pure form of `conceal`."""
+        mel, coder = self._engine.decode_step(self._engine.prior_step(state.coder), state.coder)
+        concealed = state.concealed + 1
+        block, vocoder = self._vocoder.step(fade(mel, state.comfort, concealed), state.vocoder)
+        return block, DecoderState(coder, vocoder, state.comfort, concealed)
