@@ -67,6 +67,15 @@ class IncomingCall:
 
 
 @dataclass(frozen=True, slots=True)
+class CallMissed:
+    """Someone called in vain (nothing to agree on); the session goes on listening."""
+
+    peer_name: str
+    reason: EndReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class PeerRinging:
     """Our call reached the peer, whose user has not decided yet."""
 
@@ -116,7 +125,15 @@ class Ended:
 
 
 Event: TypeAlias = (
-    Registered | RegistrationLost | IncomingCall | PeerRinging | Connected | PathChanged | PeerReport | Ended
+    Registered
+    | RegistrationLost
+    | IncomingCall
+    | CallMissed
+    | PeerRinging
+    | Connected
+    | PathChanged
+    | PeerReport
+    | Ended
 )
 
 

@@ -1,14 +1,28 @@
-"""One call between two ends, as a value machine: no socket, clock, thread or global random generator."""
+"""One call between two ends, as a value machine: no socket, clock, thread or global random generator.
+
+The parts: `Signalling` sets the call up and ends it, `Media` holds sender and jitter buffer, `Reports` the
+receiver reports; `states.TABLE` says what may follow what. This file takes the inputs to them and the
+outputs from them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from voicelink.core.events import Agreed, Event, PlayoutDecision
+from voicelink.core.events import Agreed, Event, PlayoutDecision, Wait
+from voicelink.core.media import Media
+from voicelink.core.reports import Reports
+from voicelink.core.signalling import Signalling
 from voicelink.core.states import State
 from voicelink.core.stats import Stats
+from voicelink.errors import ControlError, LocalProtocolError, PacketError
 from voicelink.frame import Frame
 from voicelink.settings import Address, SessionSettings
+from voicelink.units import NS_PER_MS
+from voicelink.wire.control import MAX_NAME_BYTES, ControlMessage, Report, parse_control
+from voicelink.wire.packet import Header, Kind, MediaPacket, split
+from voicelink.wire.rendezvous import parse_server_message
+from voicelink.wire.schema import clip
 
 
 class Session:
@@ -27,41 +41,70 @@ class Session:
         entropy: Callable[[int], bytes],
         local_addresses: Sequence[Address] = (),
     ) -> None:
-        raise NotImplementedError
+        if clip(settings.name, MAX_NAME_BYTES) != settings.name:
+            raise LocalProtocolError(f"a name is printable text of at most {MAX_NAME_BYTES} bytes")
+        self._settings = settings
+        self._stats = Stats()
+        self._signalling = Signalling(settings, entropy, local_addresses, self._stats)
+        self._reports = Reports(self._stats)
+        self._media: Media | None = None
+        self._report_ns: int | None = None
+        self._connected_ns = 0
 
     # ---- the user's side -------------------------------------------------------------------------
     def listen(self, now_ns: int, server: Address | None = None) -> None:
         """Wait for a call: to this socket, and under `settings.name` at `server` where one is given."""
-        raise NotImplementedError
+        if server is not None and not self._settings.name:
+            raise LocalProtocolError("listening at a server needs a name")
+        self._signalling.listen(now_ns, server)
 
     def call(self, peer: Address, now_ns: int) -> None:
         """Call the session that listens at `peer`."""
-        raise NotImplementedError
+        self._signalling.call(peer, now_ns)
 
     def call_name(self, name: str, server: Address, now_ns: int) -> None:
         """Call who is registered as `name` at `server`."""
-        raise NotImplementedError
+        if not name or clip(name, MAX_NAME_BYTES) != name:
+            raise LocalProtocolError(f"a name is printable text of 1..{MAX_NAME_BYTES} bytes")
+        self._signalling.call_name(name, server, now_ns)
 
     def accept(self, now_ns: int) -> None:
         """Answer the IncomingCall."""
-        raise NotImplementedError
+        self._signalling.accept(now_ns)
 
     def refuse(self, now_ns: int, detail: str = "") -> None:
         """Refuse the IncomingCall; `detail` is shown to the caller."""
-        raise NotImplementedError
+        self._signalling.refuse(now_ns, detail)
 
     def end(self, now_ns: int, detail: str = "") -> None:
         """Hang up, cancel, or stop listening. No effect where the session is ending or has ended already."""
-        raise NotImplementedError
+        self._signalling.end(now_ns, detail)
+        self._after_input(now_ns)
 
     # ---- inputs: exactly one, then drain ---------------------------------------------------------
     def handle_datagram(self, data: bytes, source: Address, now_ns: int) -> None:
         """Take one datagram. Never raises for what is in it."""
-        raise NotImplementedError
+        try:
+            header, body = split(data)
+            if header.kind is Kind.MEDIA:
+                known = self._on_media(header, MediaPacket.parse(body), len(data), source, now_ns)
+            elif header.kind is Kind.CONTROL:
+                known = self._on_control(header, parse_control(body), source, now_ns)
+            else:
+                known = self._signalling.on_server(parse_server_message(body), source, now_ns)
+        except (PacketError, ControlError):
+            self._stats.packets_invalid += 1
+            return
+        if not known:
+            self._stats.packets_unexpected += 1
+        self._after_input(now_ns)
 
     def handle_timer(self, now_ns: int) -> None:
         """Do what is due at `now_ns`; harmless when nothing is."""
-        raise NotImplementedError
+        self._signalling.handle_timer(now_ns)
+        self._after_input(now_ns)
+        if self._report_ns is not None and self._report_ns <= now_ns:
+            self._send_report(now_ns)
 
     def send_frame(self, frame: Frame, now_ns: int) -> None:
         """Send one coded frame; packets leave when `agreed.frames_per_packet` frames are together.
@@ -70,37 +113,87 @@ class Session:
         LocalProtocolError before Connected, for bits outside the agreed range, and for an index not after
         the last one.
         """
-        raise NotImplementedError
+        if self.state in (State.ENDING, State.ENDED):
+            return
+        if self._media is None or self._signalling.link is None:
+            raise LocalProtocolError(f"no frame can be sent while {self.state.name.lower()}")
+        for body in self._media.send(frame):
+            self._signalling.link.send_media(body)
 
     def pull_frame(self, now_ns: int) -> PlayoutDecision:
         """What the loudspeaker plays in its next slot of 256 samples; Wait before and after the call."""
-        raise NotImplementedError
+        if self._media is None or self.state is not State.CONNECTED:
+            return Wait()
+        return self._media.pull(now_ns)
 
     # ---- outputs: take all three after every input -----------------------------------------------
     def datagrams_to_send(self, now_ns: int) -> list[tuple[bytes, Address]]:
         """Datagrams to send now, in order."""
-        raise NotImplementedError
+        return self._signalling.take_outbox()
 
     def next_event(self) -> Event | None:
         """The next event, or None."""
-        raise NotImplementedError
+        events = self._signalling.events
+        return events.popleft() if events else None
 
     def next_timer_ns(self) -> int | None:
         """When `handle_timer` wants to be called, or None."""
-        raise NotImplementedError
+        due = (self._signalling.next_due_ns(), self._report_ns)
+        return min((d for d in due if d is not None), default=None)
 
     # ---- what is known ---------------------------------------------------------------------------
     @property
     def state(self) -> State:
         """Where the call stands."""
-        raise NotImplementedError
+        return self._signalling.state
 
     @property
     def agreed(self) -> Agreed | None:
         """What was negotiated, from IncomingCall (callee) or Connected (caller) on."""
-        raise NotImplementedError
+        return self._signalling.agreed
 
     @property
     def stats(self) -> Stats:
         """A copy of the statistics so far (WebRTC's names where they exist)."""
-        raise NotImplementedError
+        return self._stats.copy()
+
+    # ---- helpers ---------------------------------------------------------------------------------
+    def _on_media(
+        self, header: Header, packet: MediaPacket, size_bytes: int, source: Address, now_ns: int
+    ) -> bool:
+        link = self._signalling.link
+        if link is None or header.connection_id != link.connection_id:
+            return False
+        if self.state in (State.ENDING, State.ENDED):
+            return True  # on its way when the call ended
+        if not self._signalling.on_media(source, now_ns):
+            return False
+        self._after_input(now_ns)
+        assert self._media is not None
+        self._media.receive(packet, link.channel.counter_of(header), size_bytes, now_ns)
+        return True
+
+    def _on_control(self, header: Header, message: ControlMessage, source: Address, now_ns: int) -> bool:
+        known = self._signalling.on_control(header.connection_id, message, source, now_ns)
+        if known and isinstance(message, Report):
+            if self.state is not State.CONNECTED:
+                return False
+            self._signalling.events.append(self._reports.take(message, now_ns))
+        return known
+
+    def _after_input(self, now_ns: int) -> None:
+        """Follow the state: media and reports live while the call is connected."""
+        if self.state is not State.CONNECTED:
+            self._report_ns = None
+            return
+        if self._media is None and self.agreed is not None:
+            self._media = Media(self.agreed, self._settings, self._stats)
+            self._connected_ns = now_ns
+            self._send_report(now_ns)
+        self._stats.connected_ns = now_ns - self._connected_ns
+
+    def _send_report(self, now_ns: int) -> None:
+        link = self._signalling.link
+        assert link is not None
+        link.send(self._reports.make(link.exchange.next_id(), now_ns), link.paths.current)
+        self._report_ns = now_ns + self._settings.report_interval_ms * NS_PER_MS

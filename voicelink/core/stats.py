@@ -79,7 +79,6 @@ class Stats:
     """Frames first known from a redundant copy."""
     frames_late: int = 0
     """Frames that came after their slot had been concealed."""
-    frames_duplicated: int = 0
     frames_discarded: int = 0
     """Frames dropped because the buffer was re-anchored or full."""
     # Playout, per slot.

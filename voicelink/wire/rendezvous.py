@@ -107,7 +107,7 @@ class Denied:
 Request: TypeAlias = Register | Ring
 ClientMessage: TypeAlias = Register | Unregister | Ring | Release
 ServerMessage: TypeAlias = Retry | Registered | Placed | Denied
-R = TypeVar("R", Register, Ring)
+R = TypeVar("R", bound=Request)
 
 _FROM_CLIENT: Final[dict[str, type[ClientMessage]]] = {
     cls.__name__.lower(): cls for cls in (Register, Unregister, Ring, Release)

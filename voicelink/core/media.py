@@ -1,0 +1,61 @@
+"""The media half of a call: frames to packet bodies, packet bodies to playout decisions."""
+
+from __future__ import annotations
+
+from voicelink.core.arrivals import Arrivals
+from voicelink.core.events import Agreed, PlayoutDecision
+from voicelink.core.jitter import JitterBuffer
+from voicelink.core.sender import Sender
+from voicelink.core.stats import Stats
+from voicelink.errors import LocalProtocolError
+from voicelink.frame import Frame
+from voicelink.settings import SessionSettings
+from voicelink.units import NS_PER_MS, frames_to_ns
+from voicelink.wire.packet import HEADER_BYTES, MediaPacket
+from voicelink.wire.seq import unwrap
+
+
+class Media:
+    """Sender, arrivals book and jitter buffer of one connected call."""
+
+    def __init__(self, agreed: Agreed, settings: SessionSettings, stats: Stats) -> None:
+        self._agreed = agreed
+        self._stats = stats
+        self._sender = Sender(agreed.frames_per_packet, agreed.redundancy, settings.redundant_bits)
+        self._arrivals = Arrivals(stats)
+        self._buffer = JitterBuffer(settings.playout_delay_ms * NS_PER_MS, stats)
+        self._expected_index = 0
+
+    def send(self, frame: Frame) -> list[bytes]:
+        """Bodies of the packets that are complete with `frame`. Raises LocalProtocolError."""
+        if not self._agreed.bits_min <= frame.bits <= self._agreed.bits_max:
+            raise LocalProtocolError(
+                f"a frame of {frame.bits} bits where the call agreed on "
+                f"{self._agreed.bits_min}..{self._agreed.bits_max}"
+            )
+        packets = self._sender.push(frame)
+        bodies = [bytes(packet) for packet in packets]
+        self._stats.frames_sent += sum(len(p.frames) for p in packets)
+        self._stats.redundant_frames_sent += sum(len(p.redundant) for p in packets)
+        self._stats.packets_sent += len(bodies)
+        self._stats.bytes_sent += sum(len(b) + HEADER_BYTES for b in bodies)
+        return bodies
+
+    def receive(self, packet: MediaPacket, counter: int, size_bytes: int, now_ns: int) -> None:
+        """Book a packet and hold its frames; `size_bytes` is the whole datagram's."""
+        first = unwrap(packet.first_index, self._expected_index)
+        if not self._arrivals.take(counter, frames_to_ns(first), size_bytes, now_ns):
+            return
+        self._expected_index = first + len(packet.frames)
+        old_first = first - len(packet.redundant)
+        old = [
+            Frame(old_first + i, packet.redundant_bits, payload)
+            for i, payload in enumerate(packet.redundant)
+            if old_first + i >= 0
+        ]
+        new = [Frame(first + i, packet.bits, payload) for i, payload in enumerate(packet.frames)]
+        self._buffer.insert(new, old, now_ns)
+
+    def pull(self, now_ns: int) -> PlayoutDecision:
+        """What fills the loudspeaker's next slot."""
+        return self._buffer.pull(now_ns)

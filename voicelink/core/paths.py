@@ -1,0 +1,100 @@
+"""Which address the media goes to: the relay at first, and a direct path once a probe came back over it.
+
+As in ICE (RFC 8445): each end probes the addresses that the other named, and every address that a probe
+came from (section 7.3.1.4); an address whose probe was answered from there is validated. Unlike ICE each end
+moves by itself, since each only chooses where it sends to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from voicelink.settings import Address
+from voicelink.units import NS_PER_MS, NS_PER_S
+
+PROBE_INTERVAL_NS: Final = 250 * NS_PER_MS
+PROBE_ROUNDS: Final = 12
+#: After these rounds without success, or after a fall back, probing rests for so long.
+PROBE_REST_NS: Final = 15 * NS_PER_S
+#: A direct path on which nothing was heard for so long is given up for the relay.
+DEAD_NS: Final = 3 * NS_PER_S
+MAX_ADDRESSES: Final = 16
+
+
+class Paths:
+    """Addresses of one call. `primary` is the peer itself in a direct call, else the relay."""
+
+    def __init__(self, primary: Address, *, relayed: bool) -> None:
+        self.primary = primary
+        self._relayed = relayed
+        self._known: dict[Address, None] = {primary: None}
+        self._direct: Address | None = None
+        self._direct_heard_ns = 0
+        self._rounds_left = 0
+        self._due_ns: int | None = None
+
+    @property
+    def current(self) -> Address:
+        """Where to send."""
+        return self._direct or self.primary
+
+    @property
+    def relayed(self) -> bool:
+        """Whether what we send goes through the relay."""
+        return self._relayed and self._direct is None
+
+    def knows(self, source: Address) -> bool:
+        """Whether datagrams from `source` may belong to the call."""
+        return source in self._known
+
+    def start(self, candidates: Iterable[Address], now_ns: int) -> None:
+        """Begin to look for a direct path (only where there is a relay to leave)."""
+        if not self._relayed:
+            return
+        for address in candidates:
+            self.add(address)
+        self._rounds_left, self._due_ns = PROBE_ROUNDS, now_ns
+
+    def stop(self) -> None:
+        """Probe no more."""
+        self._due_ns = None
+
+    def add(self, address: Address) -> None:
+        """Note an address of the peer: a candidate, or where a probe came from. Bounded."""
+        same_family = (":" in address[0]) == (":" in self.primary[0])
+        if same_family and len(self._known) < MAX_ADDRESSES:
+            self._known.setdefault(address)
+
+    def heard(self, source: Address, now_ns: int) -> None:
+        """Something of the call came from `source`."""
+        if source == self._direct:
+            self._direct_heard_ns = now_ns
+
+    def validated(self, address: Address, now_ns: int) -> bool:
+        """A probe to `address` was answered from there; True where that changes the path."""
+        if not self._relayed or self._direct is not None or address == self.primary:
+            return False
+        self._direct, self._direct_heard_ns, self._due_ns = address, now_ns, None
+        return True
+
+    def to_probe(self, now_ns: int) -> list[Address]:
+        """The addresses to send a probe to now."""
+        if self._due_ns is None or now_ns < self._due_ns:
+            return []
+        if not self._rounds_left:
+            self._rounds_left = PROBE_ROUNDS
+        self._rounds_left -= 1
+        self._due_ns = now_ns + (PROBE_INTERVAL_NS if self._rounds_left else PROBE_REST_NS)
+        return [address for address in self._known if address != self.primary]
+
+    def fall_back(self, now_ns: int) -> bool:
+        """Back to the relay where the direct path is dead; True where that changes the path."""
+        if self._direct is None or now_ns < self._direct_heard_ns + DEAD_NS:
+            return False
+        self._direct, self._rounds_left, self._due_ns = None, PROBE_ROUNDS, now_ns + PROBE_REST_NS
+        return True
+
+    def next_due_ns(self) -> int | None:
+        """When `to_probe` or `fall_back` has something to do next."""
+        return self._due_ns if self._direct is None else self._direct_heard_ns + DEAD_NS

@@ -1,0 +1,402 @@
+"""Setting up and ending a call: who says what when. Media and reports are `session.py`'s."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from voicelink.core import events as ev
+from voicelink.core.events import Agreed, EndReason, Event
+from voicelink.core.link import CallLink
+from voicelink.core.negotiate import negotiate, offer_of
+from voicelink.core.registration import NoReply, Outcome, Registration
+from voicelink.core.states import State, Trigger, after, allowed
+from voicelink.core.stats import Stats
+from voicelink.errors import LocalProtocolError
+from voicelink.settings import Address, SessionSettings
+from voicelink.units import NS_PER_MS, NS_PER_S
+from voicelink.wire import control as msg
+from voicelink.wire import rendezvous as rv
+from voicelink.wire.schema import clip
+
+#: How long the end of a call is told to a peer that does not confirm it.
+END_TIMEOUT_NS: Final = 2 * NS_PER_S
+#: A callee rings so much longer than the caller waits: only where the caller's own end did not get through.
+CALLEE_PATIENCE_NS: Final = 3 * NS_PER_S
+
+_BEFORE_A_CALL: Final = (State.IDLE, State.REGISTERING, State.LISTENING, State.LOOKING_UP)
+
+
+class Signalling:
+    """States, requests and timers of one session's setup and end. `events` collects what the user is told."""
+
+    def __init__(
+        self,
+        settings: SessionSettings,
+        entropy: Callable[[int], bytes],
+        local_addresses: Sequence[Address],
+        stats: Stats,
+    ) -> None:
+        self.state = State.IDLE
+        self.agreed: Agreed | None = None
+        self.link: CallLink | None = None
+        self.registration: Registration | None = None
+        self.events: deque[Event] = deque()
+        self._outbox: list[tuple[bytes, Address]] = []
+        self._settings = settings
+        self._entropy = entropy
+        self._local = tuple(local_addresses)
+        self._stats = stats
+        self._offer = offer_of(settings)
+        self._reflexive: Address | None = None
+        self._peer_name = ""
+        self._peer_candidates: tuple[Address, ...] = ()
+        self._registration_lost = False
+        self._missed_id = 0
+        self._ended: ev.Ended | None = None
+        self._ring_over_ns: int | None = None
+        self._heard_ns = 0
+
+    # ---- the user's side -------------------------------------------------------------------------
+    def listen(self, now_ns: int, server: Address | None) -> None:
+        """As Session.listen."""
+        self._move(Trigger.LISTEN if server is None else Trigger.REGISTER)
+        if server is not None:
+            self._meet(server).register(self._settings.name, now_ns)
+
+    def call(self, peer: Address, now_ns: int) -> None:
+        """As Session.call."""
+        self._dial(int.from_bytes(self._entropy(4), "big") or 1, peer, now_ns, relayed=False)
+
+    def call_name(self, name: str, server: Address, now_ns: int) -> None:
+        """As Session.call_name."""
+        self._move(Trigger.LOOK_UP)
+        self._peer_name = name
+        self._meet(server).ring(name, now_ns)
+
+    def accept(self, now_ns: int) -> None:
+        """As Session.accept."""
+        self._move(Trigger.ACCEPT)
+        link = self._call_link()
+        self._ring_over_ns = None
+        answer = msg.Answer(link.exchange.next_id(), self._settings.name, self._offer, self._candidates())
+        link.request(answer, now_ns, self._settings.setup_timeout_ms * NS_PER_MS)
+
+    def refuse(self, now_ns: int, detail: str) -> None:
+        """As Session.refuse."""
+        if self.state is not State.INCOMING:
+            raise LocalProtocolError(f"there is no call to refuse while {self.state.name.lower()}")
+        self._leave(EndReason.REFUSED, detail or "the call was refused", now_ns)
+
+    def end(self, now_ns: int, detail: str) -> None:
+        """As Session.end."""
+        if self.state in (State.ENDING, State.ENDED):
+            return
+        if self.state in _BEFORE_A_CALL:
+            self._finish(ev.Ended(EndReason.CANCELLED, False, detail or "stopped before there was a call"))
+        elif self.state is State.INCOMING:
+            self.refuse(now_ns, detail)
+        elif self.state in (State.CALLING, State.RINGING):
+            self._leave(EndReason.CANCELLED, detail or "the caller gave up", now_ns)
+        else:
+            self._leave(EndReason.HUNG_UP, detail, now_ns)
+
+    # ---- inputs ----------------------------------------------------------------------------------
+    def on_server(self, message: rv.ServerMessage, source: Address, now_ns: int) -> bool:
+        """Take a server's message; False where it means nothing to us."""
+        if self.registration is None or source != self.registration.server:
+            return False
+        outcome = self.registration.handle(message, now_ns)
+        if outcome is not None:
+            self._on_outcome(outcome, now_ns)
+        return True
+
+    def on_control(
+        self, connection_id: int, message: msg.ControlMessage, source: Address, now_ns: int
+    ) -> bool:
+        """Take a peer's message (reports are not ours); False where it is out of turn or a stranger's."""
+        link = self.link
+        if link is None or connection_id != link.connection_id:
+            return isinstance(message, msg.Hello) and self._on_hello(connection_id, message, source, now_ns)
+        if isinstance(message, msg.Probe):
+            link.paths.add(source)
+        if not link.paths.knows(source):
+            return False
+        if self.state is State.ANSWERED and isinstance(message, (msg.Probe, msg.Report)):
+            self._connect(Trigger.CONFIRM, now_ns)  # as in on_media
+        self.heard(source, now_ns)
+        known = True
+        match message:
+            case msg.Hello():
+                known = self._on_hello_again(message, source)
+            case msg.Ringing():
+                known = self._on_ringing(message, source, now_ns)
+            case msg.Answer():
+                known = self._on_answer(message, source, now_ns)
+            case msg.Refuse() | msg.End():
+                self._on_end(message, source)
+            case msg.Ok():
+                self._on_ok(message, source, now_ns)
+            case msg.Probe():
+                link.send(msg.Ok(link.exchange.next_id(), message.id), source)
+        return known
+
+    def on_media(self, source: Address, now_ns: int) -> bool:
+        """Media of our call came in; False where it comes out of turn or from a stranger."""
+        if self.link is None or not self.link.paths.knows(source):
+            return False
+        if self.state is State.ANSWERED:  # the caller sends, so it has our answer: its Ok was lost
+            self._connect(Trigger.CONFIRM, now_ns)
+        self.heard(source, now_ns)
+        return self.state is State.CONNECTED
+
+    def heard(self, source: Address, now_ns: int) -> None:
+        """The peer lives."""
+        self._heard_ns = now_ns
+        if self.link is not None:
+            self.link.paths.heard(source, now_ns)
+
+    def handle_timer(self, now_ns: int) -> None:
+        """Do what is due."""
+        if self.registration is not None:
+            for outcome in self.registration.handle_timer(now_ns):
+                self._on_outcome(outcome, now_ns)
+        if self.link is not None and self.state is not State.ENDED:
+            for given_up in self.link.handle_timer(now_ns):
+                self._on_given_up(given_up)
+            if self.link.paths.fall_back(now_ns):
+                self._tell_path()
+        if self._ring_over_ns is not None and self._ring_over_ns <= now_ns:
+            self._ring_over_ns = None
+            self._leave(EndReason.NO_ANSWER, "nobody answered", now_ns)
+        if self.state is State.CONNECTED and now_ns >= self._silence_ns():
+            silence_s = self._settings.silence_timeout_ms / 1000
+            self._leave(EndReason.SILENCE, f"nothing heard of the peer for {silence_s:g} s", now_ns)
+
+    def take_outbox(self) -> list[tuple[bytes, Address]]:
+        """All datagrams to send, in order; the outbox is empty then."""
+        out, self._outbox = self._outbox, []
+        if self.link is not None:
+            out += self.link.outbox
+            self.link.outbox = []
+        if self.registration is not None:
+            out += [(data, self.registration.server) for data in self.registration.outbox]
+            self.registration.outbox = []
+        return out
+
+    def next_due_ns(self) -> int | None:
+        """When `handle_timer` has something to do next."""
+        due = [self._ring_over_ns]
+        if self.registration is not None:
+            due.append(self.registration.next_due_ns())
+        if self.link is not None and self.state is not State.ENDED:
+            due.append(self.link.next_due_ns())
+        if self.state is State.CONNECTED:
+            due.append(self._silence_ns())
+        return min((d for d in due if d is not None), default=None)
+
+    # ---- messages of the peer --------------------------------------------------------------------
+    def _on_hello(self, connection_id: int, hello: msg.Hello, source: Address, now_ns: int) -> bool:
+        if self.state in (State.IDLE, State.ENDED) or not connection_id:
+            return False
+        relayed = self.registration is not None and source == self.registration.server
+        link = CallLink(connection_id, source, self._stats, relayed=relayed)
+        if not allowed(self.state, Trigger.HELLO):
+            self._turn_away(link, EndReason.BUSY, "the callee is in another call")
+            return True
+        agreed = negotiate(hello.offer, self._offer)
+        if isinstance(agreed, str):
+            self._turn_away(link, EndReason.INCOMPATIBLE, agreed)
+            if connection_id != self._missed_id:
+                self._missed_id = connection_id
+                self.events.append(ev.CallMissed(hello.name, EndReason.INCOMPATIBLE, agreed))
+            return True
+        self._move(Trigger.HELLO)
+        self.link, self.agreed = link, agreed
+        self._peer_name, self._peer_candidates = hello.name, hello.candidates
+        self._ring_over_ns = now_ns + self._settings.answer_timeout_ms * NS_PER_MS + CALLEE_PATIENCE_NS
+        self.heard(source, now_ns)
+        link.send(msg.Ringing(link.exchange.next_id(), hello.id), source)
+        self.events.append(ev.IncomingCall(hello.name, source, agreed))
+        return True
+
+    def _on_hello_again(self, hello: msg.Hello, source: Address) -> bool:
+        """Our Ringing was lost; where we have answered meanwhile, the answer is on its way by itself."""
+        if self.state is State.INCOMING:
+            link = self._call_link()
+            link.send(msg.Ringing(link.exchange.next_id(), hello.id), source)
+        return self.state in (State.INCOMING, State.ANSWERED)
+
+    def _on_ringing(self, message: msg.Ringing, source: Address, now_ns: int) -> bool:
+        if self._call_link().exchange.answered(message.to, source) is None:
+            return False
+        if allowed(self.state, Trigger.PEER_RINGS):
+            self._move(Trigger.PEER_RINGS)
+            self._ring_over_ns = now_ns + self._settings.answer_timeout_ms * NS_PER_MS
+            self.events.append(ev.PeerRinging())
+        return True
+
+    def _on_answer(self, answer: msg.Answer, source: Address, now_ns: int) -> bool:
+        link = self._call_link()
+        if allowed(self.state, Trigger.ANSWER):
+            agreed = negotiate(self._offer, answer.offer)
+            link.exchange.drop(msg.Hello)
+            if isinstance(agreed, str):
+                self._leave(EndReason.INCOMPATIBLE, agreed, now_ns)
+                return True
+            self.agreed = agreed
+            self._peer_name, self._peer_candidates = answer.name, answer.candidates
+            self._connect(Trigger.ANSWER, now_ns)
+        elif self.state is not State.CONNECTED:
+            return False
+        link.send(msg.Ok(link.exchange.next_id(), answer.id), source)
+        return True
+
+    def _on_end(self, message: msg.Refuse | msg.End, source: Address) -> None:
+        link = self._call_link()
+        link.send(msg.Ok(link.exchange.next_id(), message.id), source)
+        if self.state not in (State.ENDING, State.ENDED):
+            reason = _reason(message.reason, EndReason.HUNG_UP)
+            self._finish(ev.Ended(reason, True, message.detail or f"the peer ended the call: {reason}"))
+
+    def _on_ok(self, message: msg.Ok, source: Address, now_ns: int) -> None:
+        link = self._call_link()
+        if link.probe_answered(message.to, source, now_ns):
+            self._tell_path()
+            return
+        match link.exchange.answered(message.to, source):
+            case msg.Answer() if self.state is State.ANSWERED:
+                self._connect(Trigger.CONFIRM, now_ns)
+            case msg.Refuse() | msg.End() if self._ended is not None:
+                self._finish(self._ended)
+
+    # ---- the server, and requests without a reply ------------------------------------------------
+    def _on_outcome(self, outcome: Outcome, now_ns: int) -> None:
+        match outcome:
+            case rv.Registered():
+                self._on_registered(outcome)
+            case rv.Placed() if self.state is State.LOOKING_UP:
+                self._reflexive = outcome.you
+                self._dial(outcome.call, self._server(), now_ns, relayed=True)
+            case rv.Denied():
+                reason = _reason(outcome.reason, EndReason.SERVER)
+                self._on_no_server(ev.Ended(reason, True, outcome.detail), now_ns, lasting=True)
+            case NoReply():
+                detail = f"no answer from the server at {_text(self._server())}"
+                self._on_no_server(ev.Ended(EndReason.UNREACHABLE, False, detail), now_ns, lasting=False)
+
+    def _on_registered(self, message: rv.Registered) -> None:
+        self._reflexive = message.you
+        if self.state is State.REGISTERING or self._registration_lost:
+            self.events.append(ev.Registered(self._settings.name, self._server(), message.you))
+        if self.state is State.REGISTERING:
+            self._move(Trigger.REGISTERED)
+        self._registration_lost = False
+
+    def _on_no_server(self, ended: ev.Ended, now_ns: int, *, lasting: bool) -> None:
+        """Before anything stands that is the end; later the name is asked for again (unless denied)."""
+        if self.state in (State.REGISTERING, State.LOOKING_UP):
+            self._finish(ended)
+            return
+        if not self._registration_lost:
+            self.events.append(ev.RegistrationLost(self._server(), ended.detail))
+        self._registration_lost = True
+        if lasting and self.state is State.LISTENING:
+            self._finish(ended)
+        elif not lasting and self.registration is not None:
+            self.registration.register(self._settings.name, now_ns)
+
+    def _on_given_up(self, message: msg.ControlMessage) -> None:
+        if isinstance(message, (msg.End, msg.Refuse)) and self._ended is not None:
+            self._finish(self._ended)
+        elif isinstance(message, (msg.Hello, msg.Answer)):
+            where = _text(self._call_link().paths.primary)
+            self._finish(ev.Ended(EndReason.UNREACHABLE, False, f"no answer from {where}"))
+
+    # ---- steps -----------------------------------------------------------------------------------
+    def _move(self, trigger: Trigger) -> None:
+        self.state = after(self.state, trigger)
+
+    def _dial(self, connection_id: int, to: Address, now_ns: int, *, relayed: bool) -> None:
+        self._move(Trigger.DIAL)
+        self.link = link = CallLink(connection_id, to, self._stats, relayed=relayed)
+        hello = msg.Hello(link.exchange.next_id(), self._settings.name, self._offer, self._candidates())
+        link.request(hello, now_ns, self._settings.setup_timeout_ms * NS_PER_MS)
+
+    def _connect(self, trigger: Trigger, now_ns: int) -> None:
+        self._move(trigger)
+        self._ring_over_ns, self._heard_ns = None, now_ns
+        link, agreed = self._call_link(), self.agreed
+        assert agreed is not None
+        link.exchange.clear()
+        self.events.append(ev.Connected(self._peer_name, agreed, link.paths.current, link.paths.relayed))
+        if self._settings.direct_path and self._peer_candidates:
+            link.paths.start(self._peer_candidates, now_ns)
+            link.handle_timer(now_ns)
+
+    def _leave(self, reason: EndReason, detail: str, now_ns: int) -> None:
+        """Tell the peer, then end. An unanswered call of the peer is refused, any other one is ended."""
+        refusing = self.state is State.INCOMING
+        self._move(Trigger.LEAVE)
+        self._ring_over_ns = None
+        self._ended = ev.Ended(reason, False, detail)
+        link = self._call_link()
+        link.exchange.clear()
+        link.paths.stop()
+        make = msg.Refuse if refusing else msg.End
+        link.request(make(link.exchange.next_id(), reason, clip(detail)), now_ns, END_TIMEOUT_NS)
+
+    def _finish(self, ended: ev.Ended) -> None:
+        self._move(Trigger.STOP)
+        self._ring_over_ns = None
+        if self.link is not None:
+            self.link.exchange.clear()
+            self.link.paths.stop()
+        if self.registration is not None:
+            relayed = self.link is not None and self.link.paths.primary == self.registration.server
+            self.registration.leave(self.link.connection_id if self.link and relayed else None)
+        self.events.append(ended)
+
+    def _turn_away(self, link: CallLink, reason: EndReason, detail: str) -> None:
+        """Refuse a call that is not to become ours; sent again for every hello that comes again."""
+        link.send(msg.Refuse(link.exchange.next_id(), reason, clip(detail)), link.paths.primary)
+        self._outbox.extend(link.outbox)
+
+    def _tell_path(self) -> None:
+        paths = self._call_link().paths
+        self.events.append(ev.PathChanged(paths.current, paths.relayed))
+
+    def _meet(self, server: Address) -> Registration:
+        timeout_ns = self._settings.setup_timeout_ms * NS_PER_MS
+        self.registration = Registration(server, self._entropy(rv.TOKEN_BYTES), timeout_ns)
+        return self.registration
+
+    def _candidates(self) -> tuple[Address, ...]:
+        if not self._settings.direct_path:
+            return ()
+        known = (*self._local, *([self._reflexive] if self._reflexive else []))
+        return tuple(dict.fromkeys(known))[: msg.MAX_CANDIDATES]
+
+    def _silence_ns(self) -> int:
+        return self._heard_ns + self._settings.silence_timeout_ms * NS_PER_MS
+
+    def _call_link(self) -> CallLink:
+        assert self.link is not None, "no call in this state"
+        return self.link
+
+    def _server(self) -> Address:
+        assert self.registration is not None, "no server in this session"
+        return self.registration.server
+
+
+def _reason(text: str, otherwise: EndReason) -> EndReason:
+    try:
+        return EndReason(text)
+    except ValueError:
+        return otherwise
+
+
+def _text(address: Address) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
