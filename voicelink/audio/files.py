@@ -1,0 +1,104 @@
+"""Audio files: read whole to one channel of float32, write as 16-bit WAV.
+
+Reading goes through libsndfile (WAV, FLAC, Ogg Vorbis, Opus, MP3, AIFF ...), block by block, so that no
+header can make us allocate more than the file really holds.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from voicelink.audio.wav import WavWriter
+from voicelink.errors import AudioError
+
+BLOCK_SAMPLES: Final = 1 << 18
+MIN_RATE_HZ: Final = 4_000
+MAX_RATE_HZ: Final = 768_000
+
+_log = logging.getLogger(__name__)
+
+
+def read_audio(path: Path) -> tuple[NDArray[np.float32], int]:
+    """First channel of an audio file, float32 [samples] at +-1 full scale, and its rate in Hz.
+
+    A warning is logged where further channels are left out. Raises AudioError for a file that is missing,
+    not audio, empty, at a rate outside 4..768 kHz, or with samples that are not numbers.
+    """
+    if not path.exists():
+        raise AudioError(f"{path}: no such file")
+    if not path.is_file():
+        raise AudioError(f"{path}: not a file; an audio file (WAV, FLAC, Ogg, Opus ...) is needed")
+    if path.stat().st_size == 0:
+        raise AudioError(f"{path}: the file is empty (0 bytes)")
+    try:
+        with soundfile.SoundFile(path) as file:
+            rate, channels = file.samplerate, file.channels
+            speech = _first_channel(file)
+    except (soundfile.LibsndfileError, OSError, TypeError) as error:
+        reason = _reason(error)
+        raise AudioError(f"{path}: cannot be read as audio ({reason}); use WAV, FLAC, Ogg or Opus") from error
+    _check(path, speech, rate)
+    if channels > 1:
+        _log.warning("%s: using the first of %d channels", path, channels)
+    return speech, rate
+
+
+def write_audio(path: Path, samples: NDArray[np.float32], rate_hz: int) -> None:
+    """Write float32 [samples] as a mono 16-bit WAV, clipped at full scale.
+
+    Written under a temporary name beside `path` and renamed, so that `path` is never half a file. Raises
+    AudioError where it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        writer = WavWriter(temporary, rate_hz)
+        try:
+            writer.write(samples)
+        finally:
+            writer.close()
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise AudioError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file under a temporary name and rename it. Raises AudioError where that fails."""
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise AudioError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def _first_channel(file: soundfile.SoundFile) -> NDArray[np.float32]:
+    blocks = []
+    while len(block := file.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)):
+        blocks.append(block[:, 0].copy())
+    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+
+
+def _check(path: Path, speech: NDArray[np.float32], rate: int) -> None:
+    if not len(speech):
+        raise AudioError(f"{path}: holds no samples")
+    if not MIN_RATE_HZ <= rate <= MAX_RATE_HZ:
+        raise AudioError(f"{path}: sample rate {rate} Hz is outside {MIN_RATE_HZ}..{MAX_RATE_HZ} Hz")
+    bad = np.flatnonzero(~np.isfinite(speech))
+    if len(bad):
+        raise AudioError(f"{path}: {len(bad)} samples are not numbers (NaN or infinite), first at {bad[0]}")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, soundfile.LibsndfileError):
+        return str(error.error_string).strip().rstrip(".")
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return "raw samples without a header"
