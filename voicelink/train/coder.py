@@ -36,7 +36,8 @@ class CoderTask:
     """One step: T frames of each of B streams, closed loop; see `loop.Task`.
 
     Recipe keys: `batch`, `frames` (a window), `utterance_frames`, `rounding_noise`, `log_sigma`, `kl_encoder` (share
-    of the divergence's gradient that reaches the encoder), `favoured_bits` and `favoured_share`, `switch`
+    of the divergence's gradient that reaches the encoder), `favoured_bits` and `favoured_share`, `clip` (gradient norm),
+    `closed_loop_steps` (k of the closed-loop probability 1 - 0.01^(step / k)), `switch`
     (probability that a stream changes its bits at a window), `sources`.
     """
 
@@ -49,6 +50,7 @@ class CoderTask:
             mel = self.log_mel(data.segments(np.random.default_rng(0), 400, 43).audio)
             self.model.mean_mel.copy_(mel.mean(dim=(0, 1)))
             self.model.std_mel.copy_(mel.std(dim=(0, 1)))
+            initialise(self.model)
         self.modules = {"bvrnn": self.model}
         optimiser = torch.optim.AdamW(self.model.parameters(), lr=recipe["lr"], betas=(0.9, 0.99), weight_decay=0.01)
         self.optimisers = {"bvrnn": optimiser}
@@ -60,7 +62,9 @@ class CoderTask:
         mel, bits = self._window(rng)
         sent = sent_mask(bits, self.model.config.bits)[:, None].expand(-1, mel.shape[1], -1)
         loop = FastLoop(self.model)
-        coded = loop.run(mel, sent, self.state, self.recipe["rounding_noise"])
+        closed = 1 - 0.01 ** (step / self.recipe["closed_loop_steps"])
+        open_loop = torch.from_numpy(rng.random(mel.shape[1]) >= closed)
+        coded = loop.run(mel, sent, self.state, self.recipe["rounding_noise"], open_loop)
         error = (coded.mel - mel).abs().mean()
         kl = divergence(coded, sent, self.recipe["kl_encoder"])
         sigma = self.model.log_sigma
@@ -68,7 +72,7 @@ class CoderTask:
         self.optimisers["bvrnn"].zero_grad(set_to_none=True)
         (total / N_MELS).backward()
         loop.flush()
-        norm = clip_gradients(self.model, 2.0)
+        norm = clip_gradients(self.model, self.recipe["clip"])
         self.optimisers["bvrnn"].step()
         self.state = coded.state.detach()
         return {"mel_db": error.item() * DB_PER_NEPER, "kl": kl.item(), "log_sigma": sigma.item(), "grad": float(norm)}
@@ -117,6 +121,27 @@ class CoderTask:
         if rng.random() < self.recipe["favoured_share"]:
             return int(rng.choice(self.recipe["favoured_bits"]))
         return int(rng.integers(1, self.model.config.bits + 1))
+
+
+def initialise(model: Bvrnn) -> None:
+    """Start with unit gain through every ELU layer and with the mean mel as output.
+
+    Torch's default shrinks the variance by three in each layer, so that after six of them the bits hardly reach the
+    output and training sits on a plateau for hundreds of steps.
+    """
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Linear):
+            torch.nn.init.normal_(layer.weight, std=1.2 / math.sqrt(layer.in_features))
+            torch.nn.init.zeros_(layer.bias)
+    for name, parameter in model.rnn.named_parameters():
+        if name.startswith("weight_hh"):
+            torch.nn.init.orthogonal_(parameter)
+        elif name.startswith("weight_ih"):
+            torch.nn.init.normal_(parameter, std=1 / math.sqrt(parameter.shape[1]))
+        else:
+            torch.nn.init.zeros_(parameter)
+    output = model.dec[-1]
+    output.bias.copy_(model.mean_mel)
 
 
 def divergence(coded: Coded, sent: Tensor, encoder_share: float) -> Tensor:

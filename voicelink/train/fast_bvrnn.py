@@ -104,7 +104,9 @@ class FastLoop:
         self.phi_x = [plain(m) for m in model.phi_x if isinstance(m, nn.Linear)]
         self.phi_z = [plain(m) for m in model.phi_z if isinstance(m, nn.Linear)]
         self.enc = [plain(m) for m in list(model.enc)[1:] if isinstance(m, nn.Linear)]
-        self.dec = [plain(m) for m in list(model.dec)[1:] if isinstance(m, nn.Linear)]
+        *inner, last = [m for m in list(model.dec)[1:] if isinstance(m, nn.Linear)]
+        # Mels reach -11.5: half a bfloat16 step there is 0.3 dB, so the output layer stays in float32.
+        self.dec = [*map(plain, inner), DeferredLinear([(last.weight, None)], [last.bias], torch.float32)]
         self.prior = [plain(m) for m in model.prior if isinstance(m, nn.Linear)]
         self.enc_from_x = joint((model.enc[0].weight, left, model.enc[0].bias))
         self.from_state = joint(
@@ -116,15 +118,18 @@ class FastLoop:
         self.gru_from_x = joint((rnn.weight_ih_l0, left, None))
         self.hidden = h
 
-    def run(self, mel: Tensor, sent: Tensor, state: Tensor, noise: float) -> Coded:
+    def run(self, mel: Tensor, sent: Tensor, state: Tensor, noise: float, open_loop: Tensor | None = None) -> Coded:
         """mel [B, T, 80], sent [B, T, bits], state [B, hidden].
 
-        `noise` scales the uniform noise of stochastic rounding: 1 as published, 0 = plain rounding.
+        `noise` scales the uniform noise of stochastic rounding: 1 as published, 0 = plain rounding. `open_loop` [T],
+        boolean: frames after which the recurrence is fed with the true mel (scheduled sampling, Bengio et al. 2015).
         """
         model, h = self.model, self.hidden
         batch, frames = mel.shape[:2]
         flat = model.normalise(mel).reshape(batch * frames, -1)
-        enc_x = self.enc_from_x(_elu_chain(self.phi_x, flat)).reshape(batch, frames, h)
+        true_features = _elu_chain(self.phi_x, flat)
+        enc_x = self.enc_from_x(true_features).reshape(batch, frames, h)
+        true_features = true_features.reshape(batch, frames, h).unbind(1)
         # unbind and split, not slices: the gradient of a slice is a zero tensor of the whole, filled each time.
         states, mels, logits = [], [], []
         for t, enc_x_t in enumerate(enc_x.unbind(1)):
@@ -135,7 +140,9 @@ class FastLoop:
             latent = _elu_chain(self.phi_z, code)
             dec_latent, gates_latent = self.from_latent(latent).split([h, 3 * h], dim=1)
             decoded = _elu_chain(self.dec, F.elu(dec_latent + dec_state), linear_last=True).float()
-            gates = self.gru_from_x(_elu_chain(self.phi_x, model.normalise(decoded)))
+            forced = open_loop is not None and bool(open_loop[t])
+            features = true_features[t] if forced else _elu_chain(self.phi_x, model.normalise(decoded))
+            gates = self.gru_from_x(features)
             state = _gru(gates + gates_latent, gates_state, state)
             mels.append(decoded)
             logits.append(logit)
