@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
+from voicelink.errors import ConfigError
 from voicelink.units import MAX_BITS_PER_FRAME
 
 #: A UDP address: host as an IP address in text form, port.
@@ -17,6 +18,28 @@ Address: TypeAlias = tuple[str, int]
 DEFAULT_PORT: Final = 47600
 MAX_FRAMES_PER_PACKET: Final = 8
 MAX_REDUNDANCY: Final = 4
+
+
+def parse_address(text: str) -> Address:
+    """HOST:PORT, or [IPV6]:PORT, as (host, port). Raises ConfigError for anything else."""
+    host, colon, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if bracketed else host
+    if not colon or not host or (":" in host and not bracketed) or not _is_port(port):
+        raise ConfigError(
+            f"{text!r} is not HOST:PORT, such as 192.0.2.1:{DEFAULT_PORT} or [::1]:{DEFAULT_PORT}"
+        )
+    return host, int(port)
+
+
+def format_address(address: Address) -> str:
+    """`address` as parse_address reads it."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= 65535
 
 
 def setting(

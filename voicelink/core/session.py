@@ -143,6 +143,15 @@ class Session:
 
     # ---- what is known ---------------------------------------------------------------------------
     @property
+    def local_addresses(self) -> tuple[Address, ...]:
+        """Our own addresses, as named to the peer; to be set before the call or the answer."""
+        return self._signalling.local_addresses
+
+    @local_addresses.setter
+    def local_addresses(self, addresses: Sequence[Address]) -> None:
+        self._signalling.local_addresses = tuple(addresses)
+
+    @property
     def state(self) -> State:
         """Where the call stands."""
         return self._signalling.state

@@ -14,7 +14,7 @@ from voicelink.core.registration import NoReply, Outcome, Registration
 from voicelink.core.states import State, Trigger, after, allowed
 from voicelink.core.stats import Stats
 from voicelink.errors import LocalProtocolError
-from voicelink.settings import Address, SessionSettings
+from voicelink.settings import Address, SessionSettings, format_address
 from voicelink.units import NS_PER_MS, NS_PER_S
 from voicelink.wire import control as msg
 from voicelink.wire import rendezvous as rv
@@ -46,7 +46,7 @@ class Signalling:
         self._outbox: list[tuple[bytes, Address]] = []
         self._settings = settings
         self._entropy = entropy
-        self._local = tuple(local_addresses)
+        self.local_addresses = tuple(local_addresses)
         self._stats = stats
         self._offer = offer_of(settings)
         self._reflexive: Address | None = None
@@ -283,7 +283,7 @@ class Signalling:
                 reason = _reason(outcome.reason, EndReason.SERVER)
                 self._on_no_server(ev.Ended(reason, True, outcome.detail), now_ns, lasting=True)
             case NoReply():
-                detail = f"no answer from the server at {_text(self._server())}"
+                detail = f"no answer from the server at {format_address(self._server())}"
                 self._on_no_server(ev.Ended(EndReason.UNREACHABLE, False, detail), now_ns, lasting=False)
 
     def _on_registered(self, message: rv.Registered) -> None:
@@ -311,7 +311,7 @@ class Signalling:
         if isinstance(message, (msg.End, msg.Refuse)) and self._ended is not None:
             self._finish(self._ended)
         elif isinstance(message, (msg.Hello, msg.Answer)):
-            where = _text(self._call_link().paths.primary)
+            where = format_address(self._call_link().paths.primary)
             self._finish(ev.Ended(EndReason.UNREACHABLE, False, f"no answer from {where}"))
 
     # ---- steps -----------------------------------------------------------------------------------
@@ -375,7 +375,7 @@ class Signalling:
     def _candidates(self) -> tuple[Address, ...]:
         if not self._settings.direct_path:
             return ()
-        known = (*self._local, *([self._reflexive] if self._reflexive else []))
+        known = (*self.local_addresses, *([self._reflexive] if self._reflexive else []))
         return tuple(dict.fromkeys(known))[: msg.MAX_CANDIDATES]
 
     def _silence_ns(self) -> int:
@@ -395,8 +395,3 @@ def _reason(text: str, otherwise: EndReason) -> EndReason:
         return EndReason(text)
     except ValueError:
         return otherwise
-
-
-def _text(address: Address) -> str:
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

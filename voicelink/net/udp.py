@@ -1,14 +1,35 @@
-"""The drivers: the only code that meets a socket and a clock. They decide nothing."""
+"""The drivers: the only code that meets a socket and a clock. They decide nothing.
+
+Each input to a machine (a datagram, its timer, a call of the application) is stamped with
+`time.monotonic_ns()` and followed by taking its outputs: datagrams to the socket, events to a queue, the
+deadline to a loop timer. uvloop's timers may fire early, hence `max(due, now)`.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import heapq
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
 from typing import Protocol
 
-from voicelink.core.events import Event, PlayoutDecision
+from voicelink.core.events import Ended, Event, PlayoutDecision
 from voicelink.core.session import Session
 from voicelink.core.stats import Stats
+from voicelink.core.switchboard import Switchboard
+from voicelink.errors import LocalProtocolError
 from voicelink.frame import Frame
+from voicelink.net.address import address_towards, bind_udp, plain, resolve
 from voicelink.settings import Address, SessionSettings
+from voicelink.units import NS_PER_S
+from voicelink.wire.packet import is_media
+
+#: `close` waits so long for the peer to confirm the end (the machine itself gives up after 2 s).
+CLOSE_TIMEOUT_S = 2.5
 
 
 class Impairment(Protocol):
@@ -16,6 +37,44 @@ class Impairment(Protocol):
 
     def depart_ns(self, size_bytes: int, now_ns: int) -> int | None:
         """When the datagram leaves (at least `now_ns`), or None where it is lost."""
+
+
+class _Protocol(asyncio.DatagramProtocol):
+    """Hands datagrams on; errors of the socket (an ICMP answer to an earlier datagram) mean nothing."""
+
+    def __init__(self, take: Callable[[bytes, Address], None]) -> None:
+        self._take = take
+
+    def datagram_received(self, data: bytes, addr: tuple[object, ...]) -> None:
+        self._take(data, plain(addr))
+
+    def error_received(self, exc: Exception) -> None:
+        return
+
+
+class _Timer:
+    """One deadline of a machine on the loop's clock."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, fire: Callable[[int], None]) -> None:
+        self._loop, self._fire = loop, fire
+        self._handle: asyncio.TimerHandle | None = None
+        self._due_ns: int | None = None
+
+    def set(self, due_ns: int | None) -> None:
+        """Fire at `due_ns` (monotonic), or not at all."""
+        if due_ns == self._due_ns:
+            return
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        self._due_ns = due_ns
+        if due_ns is not None:
+            wait_ns = max(0, due_ns - time.monotonic_ns())
+            self._handle = self._loop.call_later(wait_ns / NS_PER_S, self._run, due_ns)
+
+    def _run(self, due_ns: int) -> None:
+        self._handle = self._due_ns = None
+        self._fire(max(due_ns, time.monotonic_ns()))
 
 
 class SessionDriver:
@@ -26,6 +85,25 @@ class SessionDriver:
     sent by the loop, woken at once. All other methods belong to the loop's thread.
     """
 
+    def __init__(
+        self, settings: SessionSettings, sock: socket.socket, impairment: Impairment | None = None
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._family = sock.family
+        self._local = plain(sock.getsockname())
+        self._settings = settings
+        self._impairment = impairment
+        self._lock = threading.Lock()
+        self._session = Session(settings, entropy=os.urandom, local_addresses=self._candidates(None))
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._ended = asyncio.Event()
+        self._over = False
+        self._transport: asyncio.DatagramTransport | None = None
+        self._timer = _Timer(self._loop, self._on_timer)
+        self._delayed: list[tuple[int, int, bytes, Address]] = []
+        self._delayed_count = 0
+        self._delay_timer = _Timer(self._loop, self._send_delayed)
+
     @classmethod
     async def open(
         cls,
@@ -34,55 +112,192 @@ class SessionDriver:
         local: Address = ("0.0.0.0", 0),
         impairment: Impairment | None = None,
     ) -> SessionDriver:
-        """Bind a socket at `local` (port 0: any) and make a Session. Raises CallError if it cannot bind."""
-        raise NotImplementedError
+        """Bind a socket at `local` (port 0: any) and make a Session. Raises CallError if it cannot bind.
+
+        `impairment` is asked about every outgoing media datagram (tests and demonstrations).
+        """
+        sock = bind_udp(local)
+        driver = cls(settings, sock, impairment)
+        protocol = _Protocol(driver._on_datagram)
+        driver._transport, _ = await driver._loop.create_datagram_endpoint(lambda: protocol, sock=sock)
+        return driver
 
     @property
     def local_address(self) -> Address:
         """Where the socket is bound."""
-        raise NotImplementedError
+        return self._local
 
     @property
     def session(self) -> Session:
         """The machine; to be used on the loop's thread, and only to look."""
-        raise NotImplementedError
+        return self._session
 
     async def listen(self, server: str | None = None) -> None:
         """Wait for a call, also under `settings.name` at `server` (HOST:PORT) where given."""
-        raise NotImplementedError
+        at = None if server is None else await resolve(server, self._family)
+        self._input(lambda now_ns: self._session.listen(now_ns, at), towards=at)
 
     async def call(self, target: str, server: str | None = None) -> None:
         """Call HOST:PORT (`server` None), or the name `target` at `server`. CallError for a bad host."""
-        raise NotImplementedError
+        at = await resolve(target if server is None else server, self._family)
+        if server is None:
+            self._input(lambda now_ns: self._session.call(at, now_ns), towards=at)
+        else:
+            self._input(lambda now_ns: self._session.call_name(target, at, now_ns), towards=at)
 
     def accept(self) -> None:
         """Answer the IncomingCall."""
-        raise NotImplementedError
+        self._input(self._session.accept)
 
     def refuse(self, detail: str = "") -> None:
         """Refuse the IncomingCall."""
-        raise NotImplementedError
+        self._input(lambda now_ns: self._session.refuse(now_ns, detail))
 
     def end(self, detail: str = "") -> None:
         """Hang up, cancel or stop listening; `Ended` follows as the last event."""
-        raise NotImplementedError
+        self._input(lambda now_ns: self._session.end(now_ns, detail))
 
     async def next_event(self) -> Event:
         """Wait for the next event. After Ended there is none: raises LocalProtocolError."""
-        raise NotImplementedError
+        if self._over:
+            raise LocalProtocolError("the session has ended; there are no more events")
+        event = await self._events.get()
+        self._over = isinstance(event, Ended)
+        return event
 
     def send_frame(self, frame: Frame) -> None:
         """Send one coded frame. Any thread. As Session.send_frame."""
-        raise NotImplementedError
+        with self._lock:
+            now_ns = time.monotonic_ns()
+            self._session.send_frame(frame, now_ns)
+            out = self._session.datagrams_to_send(now_ns)
+        if out:
+            self._loop.call_soon_threadsafe(self._send, out)
 
     def pull_frame(self) -> PlayoutDecision:
-        """What to play in the next slot. Any thread. As Session.pull_frame."""
-        raise NotImplementedError
+        """What to play in the next slot. Any thread. As Session.pull_frame (which sends nothing)."""
+        with self._lock:
+            return self._session.pull_frame(time.monotonic_ns())
 
     def stats(self) -> Stats:
         """A copy of the statistics. Any thread."""
-        raise NotImplementedError
+        with self._lock:
+            return self._session.stats
 
     async def close(self) -> None:
         """End the call if it stands (waiting shortly for the peer to know) and close the socket."""
-        raise NotImplementedError
+        if self._transport is None:
+            return
+        self.end()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), CLOSE_TIMEOUT_S)
+        self._timer.set(None)
+        self._delay_timer.set(None)
+        self._transport.close()
+        self._transport = None
+        await asyncio.sleep(0)  # the transport closes its socket in the loop's next pass
+
+    # ---- the machine's inputs and outputs --------------------------------------------------------
+    def _input(self, step: Callable[[int], None], towards: Address | None = None) -> None:
+        with self._lock:
+            if towards is not None:
+                self._session.local_addresses = self._candidates(towards)
+            step(time.monotonic_ns())
+        self._drain()
+
+    def _on_datagram(self, data: bytes, source: Address) -> None:
+        with self._lock:
+            self._session.handle_datagram(data, source, time.monotonic_ns())
+        self._drain()
+
+    def _on_timer(self, now_ns: int) -> None:
+        with self._lock:
+            self._session.handle_timer(now_ns)
+        self._drain()
+
+    def _drain(self) -> None:
+        """Take all three outputs; on the loop's thread."""
+        with self._lock:
+            out = self._session.datagrams_to_send(time.monotonic_ns())
+            due_ns = self._session.next_timer_ns()
+            events: list[Event] = []
+            while (event := self._session.next_event()) is not None:
+                events.append(event)
+        self._send(out)
+        self._timer.set(due_ns)
+        for event in events:
+            self._events.put_nowait(event)
+            if isinstance(event, Ended):
+                self._ended.set()
+
+    def _send(self, out: list[tuple[bytes, Address]]) -> None:
+        if self._transport is None:
+            return
+        for data, to in out:
+            if self._impairment is None or not is_media(data):
+                self._transport.sendto(data, to)
+                continue
+            now_ns = time.monotonic_ns()
+            depart_ns = self._impairment.depart_ns(len(data), now_ns)
+            if depart_ns is not None:
+                self._delayed_count += 1
+                heapq.heappush(self._delayed, (depart_ns, self._delayed_count, data, to))
+        if self._delayed:
+            self._send_delayed(time.monotonic_ns())
+
+    def _send_delayed(self, now_ns: int) -> None:
+        while self._delayed and self._delayed[0][0] <= now_ns:
+            _, _, data, to = heapq.heappop(self._delayed)
+            if self._transport is not None:
+                self._transport.sendto(data, to)
+        self._delay_timer.set(self._delayed[0][0] if self._delayed else None)
+
+    def _candidates(self, towards: Address | None) -> tuple[Address, ...]:
+        """Our own address as far as it is known: the one bound, or the one that leads `towards` somebody."""
+        host, port = self._local
+        if host not in ("0.0.0.0", "::"):
+            return ((host, port),)
+        outside = None if towards is None else address_towards(towards)
+        return () if outside is None else ((outside, port),)
+
+
+class RelayDriver:
+    """Runs a Switchboard on a UDP socket of the running asyncio loop."""
+
+    def __init__(self, machine: Switchboard, sock: socket.socket) -> None:
+        self.machine = machine
+        self.local_address = plain(sock.getsockname())
+        self._transport: asyncio.DatagramTransport | None = None
+        self._timer = _Timer(asyncio.get_running_loop(), self._on_timer)
+
+    @classmethod
+    async def open(cls, machine: Switchboard, local: Address) -> RelayDriver:
+        """Bind a socket at `local` (port 0: any). Raises CallError if it cannot."""
+        sock = bind_udp(local)
+        driver = cls(machine, sock)
+        protocol = _Protocol(driver._on_datagram)
+        loop = asyncio.get_running_loop()
+        driver._transport, _ = await loop.create_datagram_endpoint(lambda: protocol, sock=sock)
+        return driver
+
+    async def close(self) -> None:
+        """Close the socket."""
+        self._timer.set(None)
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+            await asyncio.sleep(0)
+
+    def _on_datagram(self, data: bytes, source: Address) -> None:
+        self.machine.handle_datagram(data, source, time.monotonic_ns())
+        self._drain()
+
+    def _on_timer(self, now_ns: int) -> None:
+        self.machine.handle_timer(now_ns)
+        self._drain()
+
+    def _drain(self) -> None:
+        if self._transport is not None:
+            for data, to in self.machine.datagrams_to_send(time.monotonic_ns()):
+                self._transport.sendto(data, to)
+        self._timer.set(self.machine.next_timer_ns())

@@ -124,4 +124,9 @@ def split(datagram: bytes) -> tuple[Header, bytes]:
     return Header(_KINDS[first >> 4], connection_id, counter), datagram[HEADER_BYTES:]
 
 
+def is_media(datagram: bytes) -> bool:
+    """Whether one of our own datagrams holds frames, from its first byte alone."""
+    return datagram[0] >> 4 == Kind.MEDIA
+
+
 _KINDS: Final = {int(kind): kind for kind in Kind}

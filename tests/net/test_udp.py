@@ -1,0 +1,161 @@
+"""Drivers over real loopback sockets: a few calls, codec threads included."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from tests.core.world import frame
+from voicelink.core import events as ev
+from voicelink.core.switchboard import Switchboard
+from voicelink.errors import CallError, ConfigError, LocalProtocolError
+from voicelink.net.loop import run
+from voicelink.net.udp import RelayDriver, SessionDriver
+from voicelink.settings import Address, LinkSettings, ServerSettings, SessionSettings, format_address
+from voicelink.sim.link import Link
+from voicelink.units import frames_to_ns
+
+LOOPBACK: Address = ("127.0.0.1", 0)
+SETTINGS = SessionSettings(model_ids=("m",), playout_delay_ms=40)
+
+
+async def wait_for(driver: SessionDriver, kind: type) -> Any:
+    while not isinstance(event := await driver.next_event(), kind):
+        assert not isinstance(event, ev.Ended), event
+    return event
+
+
+async def server() -> RelayDriver:
+    secret = os.urandom(32)
+    mac = lambda data: hashlib.blake2b(data, key=secret).digest()  # noqa: E731
+    return await RelayDriver.open(Switchboard(ServerSettings(), entropy=os.urandom, mac=mac), LOOPBACK)
+
+
+async def connected(
+    caller: SessionDriver, callee: SessionDriver, relay: RelayDriver | None = None
+) -> tuple[ev.Connected, ev.Connected]:
+    if relay is None:
+        await callee.listen()
+        await caller.call(format_address(callee.local_address))
+    else:
+        at = format_address(relay.local_address)
+        await callee.listen(at)
+        await wait_for(callee, ev.Registered)
+        await caller.call("bob", at)
+    await wait_for(callee, ev.IncomingCall)
+    callee.accept()
+    return await wait_for(caller, ev.Connected), await wait_for(callee, ev.Connected)
+
+
+def speak(driver: SessionDriver, count: int, heard: list[ev.PlayoutDecision]) -> threading.Thread:
+    """A codec thread: sends `count` frames in real time and pulls one a slot."""
+
+    def work() -> None:
+        start_ns = time.monotonic_ns()
+        for i in range(count):
+            time.sleep(max(0, start_ns + frames_to_ns(i) - time.monotonic_ns()) / 1e9)
+            driver.send_frame(frame(i))
+            while isinstance(decision := driver.pull_frame(), ev.Skip):
+                heard.append(decision)
+            heard.append(decision)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+async def talk(a: SessionDriver, b: SessionDriver, count: int) -> list[list[ev.PlayoutDecision]]:
+    heard: list[list[ev.PlayoutDecision]] = [[], []]
+    threads = [speak(a, count, heard[0]), speak(b, count, heard[1])]
+    loop = a._loop
+    for thread in threads:
+        await loop.run_in_executor(None, thread.join)
+    return heard
+
+
+def go(main: Coroutine[Any, Any, None]) -> None:
+    run(main)
+
+
+def test_a_call_over_the_relay_with_codec_threads() -> None:
+    async def main() -> None:
+        relay = await server()
+        a = await SessionDriver.open(SETTINGS, local=LOOPBACK)
+        b = await SessionDriver.open(
+            SessionSettings(name="bob", model_ids=("m",), direct_path=False), local=LOOPBACK
+        )
+        connections = await connected(a, b, relay)
+        assert all(c.relayed and c.path == relay.local_address for c in connections)
+        for heard in await talk(a, b, 130):
+            played = [d.frame for d in heard if isinstance(d, ev.Play)]
+            assert played[:100] == [frame(i) for i in range(100)]
+        assert relay.machine.relay.counts.datagrams_forwarded > 120
+        a.end("bye")
+        assert (await wait_for(a, ev.Ended)).by_peer is False
+        assert (await wait_for(b, ev.Ended)).detail == "bye"
+        with pytest.raises(LocalProtocolError, match="no more events"):
+            await a.next_event()
+        a.send_frame(frame(1000))  # the codec thread may be late to know
+        assert a.pull_frame() == ev.Wait()
+        for driver in (a, b, relay):
+            await driver.close()
+
+    go(main())
+
+
+def test_both_ends_find_the_direct_path() -> None:
+    async def main() -> None:
+        relay = await server()
+        a = await SessionDriver.open(SETTINGS, local=LOOPBACK)
+        b = await SessionDriver.open(SessionSettings(name="bob", model_ids=("m",)), local=LOOPBACK)
+        await connected(a, b, relay)
+        assert (await wait_for(a, ev.PathChanged)).path == b.local_address
+        assert (await wait_for(b, ev.PathChanged)).path == a.local_address
+        await a.close()
+        assert (await wait_for(b, ev.Ended)).by_peer
+        await b.close()
+        await relay.close()
+
+    go(main())
+
+
+def test_an_impairment_delays_and_drops_media_only() -> None:
+    async def main() -> None:
+        link = Link(LinkSettings(loss=0.3, delay_ms=20, jitter_ms=10, seed=4))
+        a = await SessionDriver.open(SETTINGS, local=LOOPBACK, impairment=link)
+        b = await SessionDriver.open(SETTINGS, local=LOOPBACK)
+        await connected(a, b)
+        await talk(a, b, 130)
+        await asyncio.sleep(0.1)  # what is still on the link
+        await a.close()
+        at_b, at_a = b.stats(), a.stats()
+        assert at_a.packets_sent == 65
+        assert at_a.packets_lost == 0
+        assert at_b.packets_received == link.delivered
+        assert at_b.packets_lost == pytest.approx(65 - link.delivered, abs=3)  # the last ones may be the lost
+        assert 8 < 65 - link.delivered < 35
+        await b.close()
+
+    go(main())
+
+
+def test_bad_addresses_are_told_in_one_line() -> None:
+    async def main() -> None:
+        a = await SessionDriver.open(SETTINGS, local=LOOPBACK)
+        with pytest.raises(CallError, match=r"no IPv4 address for host nowhere\.invalid"):
+            await a.call("nowhere.invalid:5")
+        with pytest.raises(ConfigError, match="'nonsense' is not HOST:PORT"):
+            await a.call("nonsense")
+        with pytest.raises(CallError, match=r"cannot listen at 127\.0\.0\.1:"):
+            await SessionDriver.open(SETTINGS, local=a.local_address)
+        await a.close()
+        await a.close()
+
+    go(main())

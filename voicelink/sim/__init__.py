@@ -1,0 +1,1 @@
+"""Virtual networks: loss, delay and jitter as seeded value machines."""
