@@ -1,0 +1,1 @@
+"""The call application: devices, the codec thread, and what the user sees."""

@@ -1,0 +1,243 @@
+"""One call from the first datagram to its end: driver, codec thread and the user's view brought together."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from voicelink_client.engine import CallCodec, Engine
+from voicelink_client.figures import call_figures
+
+from voicelink.core.events import Agreed, Connected, Ended, EndReason, Event, IncomingCall
+from voicelink.core.stats import Stats
+from voicelink.errors import CallError, ConfigError, VoicelinkError
+from voicelink.net.udp import Impairment, SessionDriver
+from voicelink.settings import Address, SessionSettings, parse_address
+
+STATUS_EVERY_S = 0.25
+#: A caller who plays a file hangs up so long after its end, so that the last words arrive.
+TAIL_S = 1.0
+#: Ends of a call that nobody wanted.
+BROKEN = {EndReason.SILENCE, EndReason.SERVER}
+
+
+@dataclass(frozen=True)
+class CallPlan:
+    """What to do: call `target` (HOST:PORT, or a name at `server`), or wait for a call where it is None."""
+
+    session: SessionSettings
+    target: str | None = None
+    server: str | None = None
+    local: Address = ("0.0.0.0", 0)
+    seconds: float | None = None
+    """Hang up so long after the call was answered."""
+    end_with_input: bool = False
+    """Hang up when the file that is the microphone has been spoken."""
+
+
+@dataclass(frozen=True)
+class CallStatus:
+    """A moment of the call, for a view."""
+
+    stats: Stats
+    seconds: float
+    said_dbfs: float
+    heard_dbfs: float
+
+
+class CallView(Protocol):
+    """What the user sees and decides. All methods run on the event loop."""
+
+    def ready(self, local: Address) -> None:
+        """The socket is bound."""
+
+    def event(self, event: Event) -> None:
+        """Something happened."""
+
+    def status(self, status: CallStatus) -> None:
+        """Called some times a second during the call."""
+
+    def ask(self, call: IncomingCall) -> Awaitable[bool]:
+        """Whether to answer."""
+
+
+@dataclass
+class CallOutcome:
+    """How it went: the last event, one end's figures, and whether the user broke in with Ctrl-C."""
+
+    ended: Ended
+    connected: bool
+    interrupted: bool
+    stats: Stats
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def raise_for_failure(self) -> None:
+        """Raise CallError where there was no call, or where it broke off."""
+        failed = not self.connected or self.ended.reason in BROKEN
+        if failed and not self.interrupted:
+            raise CallError(self.ended.detail or f"the call failed: {self.ended.reason}")
+
+
+async def run_call(
+    plan: CallPlan,
+    codec: CallCodec,
+    engine: Engine,
+    view: CallView,
+    *,
+    impairment: Impairment | None = None,
+    hang_up: asyncio.Event | None = None,
+) -> CallOutcome:
+    """Place or await one call and stay until it has ended; closes `engine` and the socket in any case.
+
+    SIGINT, SIGTERM and `hang_up` end it in good order. Raises CallError and ConfigError where it cannot
+    begin, and CallError where the codec thread breaks down.
+    """
+    call = _Call(plan, engine, view, hang_up or asyncio.Event())
+    try:
+        settings = replace(plan.session, model_ids=(codec.model_id,))
+        driver = await SessionDriver.open(settings, local=plan.local, impairment=impairment)
+        try:
+            with _signals(call.interrupt):
+                return await call.run(driver)
+        finally:
+            await asyncio.to_thread(engine.stop)
+            await driver.close()
+    finally:
+        engine.stop()
+
+
+def split_target(target: str, server: str | None) -> tuple[str, str | None]:
+    """(HOST:PORT, None) or (name, server). Raises ConfigError for a name without a server."""
+    try:
+        parse_address(target)
+    except ConfigError:
+        if server is None:
+            text = f"{target!r} is not HOST:PORT; to call by name, give the server: --server HOST:PORT"
+            raise ConfigError(text) from None
+        parse_address(server)
+        return target, server
+    return target, None
+
+
+class _Call:
+    """The loop over events of one call."""
+
+    def __init__(self, plan: CallPlan, engine: Engine, view: CallView, hang_up: asyncio.Event) -> None:
+        self._plan, self._engine, self._view, self._hang_up = plan, engine, view, hang_up
+        self._loop = asyncio.get_running_loop()
+        self._failure: Exception | None = None
+        self._agreed: Agreed | None = None
+        self._interrupted = self._hanging_up = False
+        self._input_ended_s: float | None = None
+        self._asking: asyncio.Future[bool] | None = None
+
+    def interrupt(self) -> None:
+        """The user pressed Ctrl-C."""
+        self._interrupted = True
+        self._hang_up.set()
+
+    async def run(self, driver: SessionDriver) -> CallOutcome:
+        plan = self._plan
+        self._view.ready(driver.local_address)
+        if plan.target is None:
+            await driver.listen(plan.server)
+        else:
+            await driver.call(*split_target(plan.target, plan.server))
+        ended = await self._until_ended(driver)
+        stats = driver.stats()
+        await asyncio.to_thread(self._engine.stop)
+        if self._failure is not None:
+            raise _as_call_error(self._failure) from self._failure
+        figures = call_figures(stats, self._agreed, self._engine, ended)
+        return CallOutcome(ended, self._agreed is not None, self._interrupted, stats, figures)
+
+    async def _until_ended(self, driver: SessionDriver) -> Ended:
+        event_task = asyncio.ensure_future(driver.next_event())
+        stop_task = asyncio.ensure_future(self._hang_up.wait())
+        try:
+            while True:
+                waiting = {event_task} if self._hanging_up else {event_task, stop_task}
+                await asyncio.wait(waiting, timeout=STATUS_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
+                if event_task.done():
+                    event = event_task.result()
+                    self._take(event, driver)
+                    if isinstance(event, Ended):
+                        return event
+                    event_task = asyncio.ensure_future(driver.next_event())
+                self._tick(driver)
+        finally:
+            for task in (event_task, stop_task, self._asking):
+                if task is not None:
+                    task.cancel()
+
+    def _take(self, event: Event, driver: SessionDriver) -> None:
+        self._view.event(event)
+        if isinstance(event, IncomingCall):
+            self._asking = asyncio.ensure_future(self._answer(event, driver))
+        elif isinstance(event, Connected):
+            self._agreed = event.agreed
+            self._engine.start(driver, event.agreed.bits_max, self._engine_failed)
+
+    async def _answer(self, call: IncomingCall, driver: SessionDriver) -> bool:
+        yes = await self._view.ask(call)
+        if yes:
+            driver.accept()
+        else:
+            driver.refuse()
+        return yes
+
+    def _tick(self, driver: SessionDriver) -> None:
+        engine = self._engine
+        if self._agreed is not None:
+            status = CallStatus(driver.stats(), engine.seconds, engine.said.rms_dbfs, engine.heard.rms_dbfs)
+            self._view.status(status)
+        if self._hang_up.is_set() or self._failure is not None or self._time_is_up():
+            self._end(driver)
+
+    def _time_is_up(self) -> bool:
+        plan, seconds = self._plan, self._engine.seconds
+        if plan.seconds is not None and seconds >= plan.seconds:
+            return True
+        if plan.end_with_input and self._engine.input_ended and self._input_ended_s is None:
+            self._input_ended_s = seconds
+        return self._input_ended_s is not None and seconds >= self._input_ended_s + TAIL_S
+
+    def _end(self, driver: SessionDriver) -> None:
+        if not self._hanging_up:
+            self._hanging_up = True
+            driver.end()
+
+    def _engine_failed(self, error: Exception) -> None:
+        def note() -> None:
+            self._failure = error
+            self._hang_up.set()
+
+        self._loop.call_soon_threadsafe(note)
+
+
+def _as_call_error(error: Exception) -> CallError:
+    if isinstance(error, VoicelinkError):
+        return CallError(str(error))
+    return CallError(f"the codec thread broke down: {type(error).__name__}: {error}")
+
+
+@contextmanager
+def _signals(interrupt: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM hang up while the call runs."""
+    loop = asyncio.get_running_loop()
+    caught = []
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, interrupt)
+            caught.append(number)
+    except (NotImplementedError, RuntimeError, ValueError):
+        pass  # Windows, or not the main thread: KeyboardInterrupt as usual
+    try:
+        yield
+    finally:
+        for number in caught:
+            loop.remove_signal_handler(number)

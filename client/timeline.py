@@ -1,0 +1,66 @@
+"""What one end of a demonstration played and when, slot by slot: written as a file, read by the parent.
+
+Both ends run on one machine, whose `time.monotonic_ns()` (CLOCK_MONOTONIC) all processes share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voicelink.core.events import Conceal, Play, PlayoutDecision, Skip
+from voicelink.units import FRAME_SAMPLES, NS_PER_S, SAMPLE_RATE_HZ
+
+NO_FRAME: Final = -1
+SILENT, PLAYED, CONCEALED = 0, 1, 2
+
+
+class TimelineLog:
+    """Collects the codec thread's slots (an `engine.SlotObserver`)."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[int, int, int]] = []
+
+    def __call__(self, decision: PlayoutDecision, leave_ns: int) -> None:
+        """Note one slot; cheap."""
+        if isinstance(decision, (Play, Skip)):
+            self._rows.append((PLAYED, decision.frame.index, leave_ns))
+        elif isinstance(decision, Conceal):
+            self._rows.append((CONCEALED, decision.index, leave_ns))
+        else:
+            self._rows.append((SILENT, NO_FRAME, leave_ns))
+
+    def save(self, path: Path, capture_ns: int, playout_ns: int) -> None:
+        """Write as .npz: `capture_ns` is when sample 0 was captured, `playout_ns` when the sink started."""
+        rows = np.array(self._rows, np.int64).reshape(-1, 3)
+        np.savez(path, rows=rows, clock=np.array([capture_ns, playout_ns], np.int64))
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """One end: for each slot its `kind`, the sender's frame `index` (-1: none), and when it left, `leave_ns`.
+
+    `capture_ns` is when this end's own sample 0 was captured, `playout_ns` when its loudspeaker started.
+    """
+
+    kind: NDArray[np.int64]
+    index: NDArray[np.int64]
+    leave_ns: NDArray[np.int64]
+    capture_ns: int
+    playout_ns: int
+
+    @classmethod
+    def load(cls, path: Path) -> Timeline:
+        """Read what `TimelineLog.save` wrote."""
+        with np.load(path) as stored:
+            rows, clock = stored["rows"], stored["clock"]
+        return cls(rows[:, 0], rows[:, 1], rows[:, 2], int(clock[0]), int(clock[1]))
+
+    def positions(self) -> NDArray[np.int64]:
+        """Of each slot, its first sample in the recording of what was heard (see `PacedSink`)."""
+        samples = (self.leave_ns - self.playout_ns) * SAMPLE_RATE_HZ / NS_PER_S
+        return np.round(samples / FRAME_SAMPLES).astype(np.int64) * FRAME_SAMPLES - FRAME_SAMPLES

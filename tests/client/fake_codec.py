@@ -1,0 +1,80 @@
+"""A codec for tests of the call: it carries each frame's loudness, and answers with a tone of that loudness.
+
+Same framing, look-ahead and interface as the real one (frame t needs samples up to 256 t + 767), no model.
+Run as a program, it is one end of a demonstration with this codec.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import NamedTuple
+
+import numpy as np
+
+from voicelink.audio.resampler import StreamResampler
+from voicelink.frame import Frame
+from voicelink.units import FRAME_SAMPLES, SAMPLE_RATE_HZ
+
+TONE_HZ = 441.0
+
+
+class FakeEncoder:
+    def __init__(self, sample_rate: int, bits: int) -> None:
+        self.bits = bits
+        self._resampler = StreamResampler(sample_rate, SAMPLE_RATE_HZ)
+        self._pending = np.zeros(0, np.float32)
+        self._index = 0
+
+    def push(self, block: np.ndarray) -> list[Frame]:
+        self._pending = np.concatenate((self._pending, self._resampler.push(block)))
+        frames = []
+        while len(self._pending) >= 3 * FRAME_SAMPLES:
+            rms = float(np.sqrt(np.mean(self._pending[:FRAME_SAMPLES] ** 2)))
+            level = 0 if rms < 1e-3 else max(1, min(255, round(255 * (1 + 20 * np.log10(rms) / 60))))
+            payload = bytes([level]) + bytes((self.bits + 7) // 8 - 1)
+            frames.append(Frame(self._index, self.bits, payload))
+            self._index += 1
+            self._pending = self._pending[FRAME_SAMPLES:]
+        return frames
+
+
+class FakeState(NamedTuple):
+    coder: int
+    """Level of the last frame."""
+    vocoder: int
+    """Samples made so far."""
+
+
+class FakeDecoder:
+    def __init__(self) -> None:
+        self.state = FakeState(0, 0)
+
+    def play_step(self, frame: Frame, state: FakeState) -> tuple[np.ndarray, FakeState]:
+        return _tone(frame.payload[0], state.vocoder), FakeState(
+            frame.payload[0], state.vocoder + FRAME_SAMPLES
+        )
+
+    def conceal_step(self, state: FakeState) -> tuple[np.ndarray, FakeState]:
+        return _tone(state.coder, state.vocoder), FakeState(state.coder // 2, state.vocoder + FRAME_SAMPLES)
+
+
+class FakeCodec:
+    model_id = "fake-1"
+
+    def encoder(self, sample_rate: int = SAMPLE_RATE_HZ, bits: int = 32) -> FakeEncoder:
+        return FakeEncoder(sample_rate, bits)
+
+    def decoder(self) -> FakeDecoder:
+        return FakeDecoder()
+
+
+def _tone(level: int, at: int) -> np.ndarray:
+    gain = 0.0 if level == 0 else 10 ** (3 * (level / 255 - 1))
+    t = (at + np.arange(FRAME_SAMPLES)) / SAMPLE_RATE_HZ
+    return (np.sqrt(2) * gain * np.sin(2 * np.pi * TONE_HZ * t)).astype(np.float32)
+
+
+if __name__ == "__main__":
+    from voicelink_client.demo_end import main
+
+    sys.exit(main(load=lambda settings: FakeCodec()))
