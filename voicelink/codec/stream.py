@@ -91,6 +91,8 @@ class Encoder:
     def _reflect_end(self) -> list[Frame]:
         """Pad with zeros to whole frames (three at least), reflect 512 samples, code what is left."""
         uncoded = len(self._pending) - (PAD_LEFT if self._begun else 0)
+        if not uncoded:
+            return []
         frames_left = -(-uncoded // FRAME_SAMPLES)
         whole = frames_left * FRAME_SAMPLES if self._begun else _SHORTEST
         frames = self._feed(np.zeros(whole - uncoded, np.float32))
