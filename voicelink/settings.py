@@ -123,7 +123,9 @@ class LinkSettings:
     """An impaired link, for simulations and demonstrations."""
 
     loss: float = setting(0.0, "share of packets lost, 0..1", low=0.0, high=0.9)
-    burst: float = setting(1.0, "mean length of a loss burst, packets", low=1.0, high=1000.0)
+    burst: float = setting(
+        0.0, "mean length of a loss burst, packets, 1 or more; 0 for independent losses", low=0.0, high=1000.0
+    )
     delay_ms: float = setting(0.0, "delay of every packet, ms", low=0.0, high=10_000.0)
     jitter_ms: float = setting(
         0.0, "most additional delay, drawn evenly from 0 to this, ms", low=0.0, high=10_000.0

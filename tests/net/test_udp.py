@@ -7,7 +7,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,6 +24,7 @@ from voicelink.units import frames_to_ns
 
 LOOPBACK: Address = ("127.0.0.1", 0)
 SETTINGS = SessionSettings(model_ids=("m",), playout_delay_ms=40)
+BOB = replace(SETTINGS, name="bob")
 
 
 async def wait_for(driver: SessionDriver, kind: type) -> Any:
@@ -36,6 +37,10 @@ async def server() -> RelayDriver:
     secret = os.urandom(32)
     mac = lambda data: hashlib.blake2b(data, key=secret).digest()  # noqa: E731
     return await RelayDriver.open(Switchboard(ServerSettings(), entropy=os.urandom, mac=mac), LOOPBACK)
+
+
+async def client(settings: SessionSettings = SETTINGS, impairment: Link | None = None) -> SessionDriver:
+    return await SessionDriver.open(settings, local=LOOPBACK, impairment=impairment)
 
 
 async def connected(
@@ -80,82 +85,82 @@ async def talk(a: SessionDriver, b: SessionDriver, count: int) -> list[list[ev.P
     return heard
 
 
-def go(main: Coroutine[Any, Any, None]) -> None:
-    run(main)
-
-
 def test_a_call_over_the_relay_with_codec_threads() -> None:
     async def main() -> None:
-        relay = await server()
-        a = await SessionDriver.open(SETTINGS, local=LOOPBACK)
-        b = await SessionDriver.open(
-            SessionSettings(name="bob", model_ids=("m",), direct_path=False), local=LOOPBACK
-        )
-        connections = await connected(a, b, relay)
-        assert all(c.relayed and c.path == relay.local_address for c in connections)
-        for heard in await talk(a, b, 130):
-            played = [d.frame for d in heard if isinstance(d, ev.Play)]
-            assert played[:100] == [frame(i) for i in range(100)]
-        assert relay.machine.relay.counts.datagrams_forwarded > 120
-        a.end("bye")
-        assert (await wait_for(a, ev.Ended)).by_peer is False
-        assert (await wait_for(b, ev.Ended)).detail == "bye"
-        with pytest.raises(LocalProtocolError, match="no more events"):
-            await a.next_event()
-        a.send_frame(frame(1000))  # the codec thread may be late to know
-        assert a.pull_frame() == ev.Wait()
-        for driver in (a, b, relay):
-            await driver.close()
+        bob = replace(SETTINGS, name="bob", direct_path=False)
+        async with await server() as relay, await client() as a, await client(bob) as b:
+            connections = await connected(a, b, relay)
+            assert all(c.relayed and c.path == relay.local_address for c in connections)
+            for heard in await talk(a, b, 130):
+                played = [d.frame for d in heard if isinstance(d, ev.Play)]
+                assert played[:100] == [frame(i) for i in range(100)]
+            assert relay.machine.relay.counts.datagrams_forwarded > 120
+            a.end("bye")
+            assert (await wait_for(a, ev.Ended)).by_peer is False
+            assert (await wait_for(b, ev.Ended)).detail == "bye"
+            with pytest.raises(LocalProtocolError, match="no more events"):
+                await a.next_event()
+            a.send_frame(frame(1000))  # the codec thread may be late to know
+            assert a.pull_frame() == ev.Wait()
 
-    go(main())
+    run(main())
 
 
 def test_both_ends_find_the_direct_path() -> None:
     async def main() -> None:
-        relay = await server()
-        a = await SessionDriver.open(SETTINGS, local=LOOPBACK)
-        b = await SessionDriver.open(SessionSettings(name="bob", model_ids=("m",)), local=LOOPBACK)
-        await connected(a, b, relay)
-        assert (await wait_for(a, ev.PathChanged)).path == b.local_address
-        assert (await wait_for(b, ev.PathChanged)).path == a.local_address
-        await a.close()
-        assert (await wait_for(b, ev.Ended)).by_peer
-        await b.close()
-        await relay.close()
+        async with await server() as relay, await client() as a, await client(BOB) as b:
+            await connected(a, b, relay)
+            assert (await wait_for(a, ev.PathChanged)).path == b.local_address
+            assert (await wait_for(b, ev.PathChanged)).path == a.local_address
+            await a.close()
+            assert (await wait_for(b, ev.Ended)).by_peer
 
-    go(main())
+    run(main())
 
 
 def test_an_impairment_delays_and_drops_media_only() -> None:
     async def main() -> None:
         link = Link(LinkSettings(loss=0.3, delay_ms=20, jitter_ms=10, seed=4))
-        a = await SessionDriver.open(SETTINGS, local=LOOPBACK, impairment=link)
-        b = await SessionDriver.open(SETTINGS, local=LOOPBACK)
-        await connected(a, b)
-        await talk(a, b, 130)
-        await asyncio.sleep(0.1)  # what is still on the link
-        await a.close()
-        at_b, at_a = b.stats(), a.stats()
-        assert at_a.packets_sent == 65
+        async with await client(impairment=link) as a, await client() as b:
+            await connected(a, b)
+            await talk(a, b, 130)
+            await asyncio.sleep(0.1)  # what is still on the link
+            at_b, at_a = b.stats(), a.stats()
+        assert at_a.packets_sent == link.sent == 65
         assert at_a.packets_lost == 0
         assert at_b.packets_received == link.delivered
         assert at_b.packets_lost == pytest.approx(65 - link.delivered, abs=3)  # the last ones may be the lost
         assert 8 < 65 - link.delivered < 35
-        await b.close()
 
-    go(main())
+    run(main())
 
 
 def test_bad_addresses_are_told_in_one_line() -> None:
     async def main() -> None:
-        a = await SessionDriver.open(SETTINGS, local=LOOPBACK)
-        with pytest.raises(CallError, match=r"no IPv4 address for host nowhere\.invalid"):
-            await a.call("nowhere.invalid:5")
-        with pytest.raises(ConfigError, match="'nonsense' is not HOST:PORT"):
-            await a.call("nonsense")
-        with pytest.raises(CallError, match=r"cannot listen at 127\.0\.0\.1:"):
-            await SessionDriver.open(SETTINGS, local=a.local_address)
-        await a.close()
-        await a.close()
+        async with await client() as a:
+            with pytest.raises(CallError, match=r"no IPv4 address for host nowhere\.invalid"):
+                await a.call("nowhere.invalid:5")
+            with pytest.raises(ConfigError, match="'nonsense' is not HOST:PORT"):
+                await a.call("nonsense")
+            with pytest.raises(CallError, match=r"cannot listen at 127\.0\.0\.1:"):
+                await SessionDriver.open(SETTINGS, local=a.local_address)
 
-    go(main())
+    run(main())
+
+
+def test_a_frame_leaves_and_arrives_within_milliseconds() -> None:
+    async def main() -> None:
+        async with await client(replace(SETTINGS, frames_per_packet=1)) as a, await client() as b:
+            await connected(a, b)
+            loop = asyncio.get_running_loop()
+            waits_ns = []
+            for i in range(50):
+                start_ns = time.monotonic_ns()
+                await loop.run_in_executor(None, a.send_frame, frame(2 * i))
+                await loop.run_in_executor(None, a.send_frame, frame(2 * i + 1))
+                while b.session.stats.packets_received <= i:
+                    await asyncio.sleep(0)
+                waits_ns.append(time.monotonic_ns() - start_ns)
+            assert sorted(waits_ns)[25] < 20_000_000
+
+    run(main())

@@ -78,7 +78,7 @@ class _Timer:
 
 
 class SessionDriver:
-    """Runs one Session on a UDP socket of the running asyncio loop.
+    """Runs one Session on a UDP socket of the running asyncio loop; `async with` closes it.
 
     Threads: the machine is behind one lock. `send_frame`, `pull_frame` and `stats` may be called from any
     thread: they hold the lock for some microseconds and never wait for the network; what is to be sent is
@@ -184,6 +184,12 @@ class SessionDriver:
         with self._lock:
             return self._session.stats
 
+    async def __aenter__(self) -> SessionDriver:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
     async def close(self) -> None:
         """End the call if it stands (waiting shortly for the peer to know) and close the socket."""
         if self._transport is None:
@@ -262,7 +268,7 @@ class SessionDriver:
 
 
 class RelayDriver:
-    """Runs a Switchboard on a UDP socket of the running asyncio loop."""
+    """Runs a Switchboard on a UDP socket of the running asyncio loop; `async with` closes it."""
 
     def __init__(self, machine: Switchboard, sock: socket.socket) -> None:
         self.machine = machine
@@ -279,6 +285,12 @@ class RelayDriver:
         loop = asyncio.get_running_loop()
         driver._transport, _ = await loop.create_datagram_endpoint(lambda: protocol, sock=sock)
         return driver
+
+    async def __aenter__(self) -> RelayDriver:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
 
     async def close(self) -> None:
         """Close the socket."""

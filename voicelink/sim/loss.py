@@ -12,12 +12,14 @@ class GilbertLoss:
 
     `rate` is the share of packets lost, 0..1, and `mean_burst` (at least 1, in packets) the mean length of a
     run of losses: enter = rate / (mean_burst * (1 - rate)), leave = 1 / mean_burst. With mean_burst = 1 no
-    two losses are adjacent; independent losses have a mean burst of 1 / (1 - rate).
+    two losses are adjacent; 0 stands for independent losses, whose mean burst is 1 / (1 - rate).
     Raises ConfigError where no such chain exists (rate > mean_burst / (mean_burst + 1)).
     """
 
     def __init__(self, rate: float, mean_burst: float, seed: int) -> None:
-        if not 0 <= rate < 1 or mean_burst < 1 or rate > mean_burst / (mean_burst + 1):
+        if mean_burst == 0 and 0 <= rate < 1:
+            mean_burst = 1 / (1 - rate)
+        if not 0 <= rate < 1 or mean_burst < 1 or rate > mean_burst / (mean_burst + 1) + 1e-12:
             most = mean_burst / (mean_burst + 1) if mean_burst >= 1 else 0.5
             raise ConfigError(
                 f"loss {rate:g} with bursts of {mean_burst:g} packets is not possible: bursts are 1 or more, "
