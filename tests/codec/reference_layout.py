@@ -39,7 +39,7 @@ class ReferenceBvrnn(nn.Module):
             nn.Linear(2 * h, h), e(), nn.Linear(h, h), e(), nn.Linear(h, h), e(), nn.Linear(h, 80)
         )
         self.rnn = nn.GRU(2 * h, h, num_layers=1, batch_first=True)
-        with torch.no_grad():  # far from ties, so that rounding noise flips no bit
+        with torch.no_grad():  # weights over biases, so that both values of every bit occur
             decision.weight *= 300.0
 
     def encode(self, mel: Tensor, bits: Tensor) -> Tensor:
@@ -181,8 +181,9 @@ class ReferenceCodec:
 
 
 def make_codec(
-    hidden: int = 24, bits: int = 64, channels: int = 16, variable: bool = True, seed: int = 1
+    hidden: int = 24, bits: int = 64, channels: int = 16, variable: bool = True, seed: int = 6
 ) -> ReferenceCodec:
+    """Random weights; with this seed no logit of the tests is nearer to a tie than 8e-4 deviations."""
     torch.manual_seed(seed)
     return ReferenceCodec(ReferenceBvrnn(hidden, bits, variable).eval(), ReferenceVocoder(channels).eval())
 
