@@ -33,9 +33,14 @@ async def resolve(text: str, family: int) -> Address:
     try:
         found = await loop.getaddrinfo(host, port, family=family, type=socket.SOCK_DGRAM)
     except OSError as error:
-        kind = "IPv6" if family == socket.AF_INET6 else "IPv4"
+        kind = {socket.AF_INET6: "IPv6", socket.AF_INET: "IPv4"}.get(socket.AddressFamily(family), "IP")
         raise CallError(f"no {kind} address for host {host}: {error.strerror or error}") from None
     return plain(found[0][4])
+
+
+async def resolve_local(text: str) -> Address:
+    """An address of ours to listen at, from HOST:PORT. Raises CallError, ConfigError."""
+    return await resolve(text, socket.AF_UNSPEC)
 
 
 def plain(sockaddr: tuple[object, ...]) -> Address:

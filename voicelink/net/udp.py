@@ -85,9 +85,7 @@ class SessionDriver:
     sent by the loop, woken at once. All other methods belong to the loop's thread.
     """
 
-    def __init__(
-        self, settings: SessionSettings, sock: socket.socket, impairment: Impairment | None = None
-    ) -> None:
+    def __init__(self, settings: SessionSettings, sock: socket.socket, impairment: Impairment | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._family = sock.family
         self._local = plain(sock.getsockname())
