@@ -1,0 +1,15 @@
+"""What all tests share: one hypothesis profile, without a database or a deadline, that prints how to repeat."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "voicelink",
+    deadline=None,
+    database=None,
+    derandomize=True,  # the same examples in every run; `--hypothesis-seed` draws others
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("voicelink")
