@@ -165,9 +165,7 @@ class World:
             self.at(at_ns, lambda i=i: self.machines[speaker].send_frame(frame(first + i, bits), self.now_ns))
         slots = int(count * 1_000_000 / (1_000_000 + drift_ppm))
         for i in range(slots):
-            at_ns = (
-                start + i * FRAME_SAMPLES * NS_PER_S * (1_000_000 + drift_ppm) // SAMPLE_RATE_HZ // 1_000_000
-            )
+            at_ns = start + i * FRAME_SAMPLES * NS_PER_S * (1_000_000 + drift_ppm) // SAMPLE_RATE_HZ // 1_000_000
             self.at(at_ns, lambda: self.pull(listener))
         self.run_ms(seconds * 1000)
         return count

@@ -1,0 +1,216 @@
+"""The small parts of a session: states, negotiation, sender, arrivals, exchange, statistics."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.core.world import frame
+from tests.wire.test_control import offers
+from voicelink.core.arrivals import MAX_JUMP, WINDOW, Arrivals
+from voicelink.core.events import Agreed
+from voicelink.core.exchange import Exchange
+from voicelink.core.negotiate import negotiate, offer_of
+from voicelink.core.sender import Sender
+from voicelink.core.states import TABLE, State, Trigger, after, allowed
+from voicelink.core.stats import Samples, Stats
+from voicelink.errors import LocalProtocolError
+from voicelink.settings import SessionSettings
+from voicelink.units import NS_PER_MS, NS_PER_S, frames_to_ns
+from voicelink.wire.control import End, Offer, Probe
+
+HERE = ("192.0.2.1", 5)
+OFFER = offer_of(SessionSettings(model_ids=("m",)))
+
+
+# ---- states --------------------------------------------------------------------------------------
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("trigger", Trigger)
+def test_a_pair_is_in_the_table_or_raises(state: State, trigger: Trigger) -> None:
+    if allowed(state, trigger):
+        assert after(state, trigger) is TABLE[state][trigger]
+    else:
+        with pytest.raises(LocalProtocolError, match="is not possible while"):
+            after(state, trigger)
+
+
+def test_every_state_is_reachable_and_leads_to_the_end() -> None:
+    reached, front = {State.IDLE}, [State.IDLE]
+    while front:
+        new = set(TABLE[front.pop()].values()) - reached
+        reached |= new
+        front += new
+    assert reached == set(State)
+    assert all(Trigger.STOP in TABLE[s] for s in State if s is not State.ENDED)
+
+
+# ---- negotiation ---------------------------------------------------------------------------------
+def test_the_best_that_both_allow() -> None:
+    caller = Offer(("a", "b", "c"), 8, 48, 2, 1, 6, 3)
+    callee = Offer(("c", "b"), 16, 64, 4, 2, 8, 1)
+    assert negotiate(caller, callee) == Agreed("b", 16, 48, 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"models": ()}, "no codec model in common: the caller has m, the callee has none"),
+        ({"models": ("x", "y")}, "the callee has x, y"),
+        ({"bits_min": 1, "bits_max": 7}, "the caller allows 8..64 bits a frame, the callee 1..7"),
+    ],
+)
+def test_nothing_in_common_says_what_each_has(change: dict[str, object], text: str) -> None:
+    result = negotiate(OFFER, replace(OFFER, **change))
+    assert isinstance(result, str)
+    assert text in result
+
+
+def test_no_packet_size_in_common() -> None:
+    few, many = replace(OFFER, frames=1, frames_max=1), replace(OFFER, frames=4, frames_min=3)
+    assert "1..1 frames, the callee 3..8" in str(negotiate(few, many))
+
+
+@given(offers(), offers())
+def test_what_is_agreed_is_within_both_offers(caller: Offer, callee: Offer) -> None:
+    agreed = negotiate(caller, callee)
+    if isinstance(agreed, str):
+        assert agreed.startswith("no ")
+        return
+    for offer in (caller, callee):
+        assert agreed.model_id in offer.models
+        assert offer.bits_min <= agreed.bits_min <= agreed.bits_max <= offer.bits_max
+        assert offer.frames_min <= agreed.frames_per_packet <= offer.frames_max
+        assert agreed.redundancy <= offer.redundancy
+
+
+# ---- sender --------------------------------------------------------------------------------------
+def test_frames_are_bundled_and_repeated() -> None:
+    sender = Sender(2, 3, redundant_bits=16)
+    packets = [p for i in range(6) for p in sender.push(frame(i))]
+    assert [(p.first_index, len(p.frames), len(p.redundant)) for p in packets] == [(0, 2, 0), (2, 2, 2), (4, 2, 3)]
+    assert packets[2].redundant == tuple(frame(i).truncated(16).payload for i in (1, 2, 3))
+    assert (packets[2].bits, packets[2].redundant_bits) == (32, 16)
+
+
+def test_a_change_of_bits_or_a_gap_closes_the_packet() -> None:
+    sender = Sender(3, 1)
+    assert sender.push(frame(0, 32)) == []
+    (closed,) = sender.push(frame(1, 16))
+    assert (closed.first_index, len(closed.frames), closed.bits) == (0, 1, 32)
+    (closed,) = sender.push(frame(5, 16))
+    assert (closed.first_index, closed.redundant_bits) == (1, 32)
+    assert sender.push(frame(6, 16)) == []
+    (full,) = sender.push(frame(7, 16))
+    assert full.redundant == ()  # frame 4 never was
+
+
+def test_repeated_frames_have_the_fewest_bits_among_them() -> None:
+    sender = Sender(1, 2)
+    packets = [p for i, bits in enumerate((32, 8, 64)) for p in sender.push(frame(i, bits))]
+    assert packets[2].redundant_bits == 8
+    assert packets[2].redundant == (frame(0, 32).truncated(8).payload, frame(1, 8).payload)
+
+
+def test_indices_must_rise() -> None:
+    sender = Sender(2)
+    sender.push(frame(4))
+    with pytest.raises(LocalProtocolError, match="frame 4 after frame 4"):
+        sender.push(frame(4))
+
+
+# ---- arrivals ------------------------------------------------------------------------------------
+def book(counters: list[int]) -> tuple[Stats, list[bool]]:
+    stats = Stats()
+    arrivals = Arrivals(stats)
+    return stats, [arrivals.take(c, frames_to_ns(c), 20, frames_to_ns(c)) for c in counters]
+
+
+def test_lost_duplicated_and_reordered_packets() -> None:
+    stats, taken = book([0, 1, 1, 4, 3, 3, 6])
+    assert taken == [True, True, False, True, True, False, True]
+    assert (stats.packets_received, stats.packets_lost) == (5, 2)
+    assert (stats.packets_duplicated, stats.packets_reordered) == (2, 1)
+
+
+def test_packets_lost_before_the_first_one_count() -> None:
+    assert book([3])[0].packets_lost == 3
+
+
+def test_a_packet_behind_the_window_is_dropped() -> None:
+    stats, taken = book([*range(1, WINDOW + 5), 0])
+    assert taken[-1] is False
+    assert stats.packets_lost == 1
+
+
+def test_a_far_jump_needs_a_second_witness() -> None:
+    far = MAX_JUMP + 500
+    stats, taken = book([0, 1, far, 2, far + 10, far + 11, far + 12])
+    assert taken == [True, True, False, True, False, True, True]
+    assert stats.packets_lost < 5
+
+
+@given(st.permutations(range(60)), st.integers(0, 59))
+def test_any_order_and_loss_is_booked_exactly(order: list[int], lost: int) -> None:
+    stats, _ = book(order[lost:])
+    came = order[lost:]
+    assert stats.packets_received == len(came)
+    assert stats.packets_lost == max(came) + 1 - len(came)
+
+
+def test_jitter_is_rfc_3550s() -> None:
+    stats = Stats()
+    arrivals = Arrivals(stats)
+    rng, expected, last = random.Random(2), 0.0, None
+    for i in range(400):
+        delay_ns = rng.randint(0, 20 * NS_PER_MS)
+        arrivals.take(i, frames_to_ns(i), 20, frames_to_ns(i) + delay_ns)
+        expected += (abs(delay_ns - (delay_ns if last is None else last)) - expected) / 16 if last is not None else 0
+        last = delay_ns
+    assert stats.jitter_ns == pytest.approx(expected, abs=20)
+
+
+# ---- exchange ------------------------------------------------------------------------------------
+def test_requests_are_sent_again_ever_more_slowly_and_given_up() -> None:
+    exchange: Exchange[Probe | End] = Exchange()
+    probe = Probe(exchange.next_id())
+    exchange.start(probe, HERE, 0, 3 * NS_PER_S)
+    times_ms = []
+    while (due_ns := exchange.next_due_ns()) is not None:
+        again, over = exchange.due(due_ns)
+        times_ms += [due_ns // NS_PER_MS] * len(again)
+        if over:
+            assert over == [probe]
+    assert times_ms == [200, 600, 1400, 2200]
+
+
+def test_only_the_asked_address_answers() -> None:
+    exchange: Exchange[Probe | End] = Exchange()
+    exchange.start(Probe(1), HERE, 0, NS_PER_S)
+    assert exchange.answered(1, ("192.0.2.9", 5)) is None
+    assert exchange.answered(2, HERE) is None
+    assert exchange.answered(1, HERE) == Probe(1)
+    assert exchange.answered(1, HERE) is None
+
+
+# ---- statistics ----------------------------------------------------------------------------------
+@given(st.lists(st.integers(0, NS_PER_S), min_size=1, max_size=200))
+def test_samples_agree_with_a_sorted_list(values: list[int]) -> None:
+    samples = Samples()
+    for value in values:
+        samples.add(value)
+    assert samples.mean_ms == pytest.approx(sum(values) / len(values) / NS_PER_MS)
+    exact = sorted(values)[max(0, -(-95 * len(values) // 100) - 1)] / NS_PER_MS
+    assert exact - 0.1 <= samples.quantile_ms(0.95) <= exact
+
+
+def test_wire_rate_counts_the_headers() -> None:
+    stats = Stats(packets_sent=43, bytes_sent=43 * 19, connected_ns=NS_PER_S)
+    assert stats.wire_kbps == pytest.approx(43 * 47 * 8 / 1000)
+    plain = stats.to_dict()
+    assert plain["packets_sent"] == 43
+    assert plain["buffer_ms"] == {"mean": 0.0, "p95": 0.0}
+    assert plain["rtt_ms"] is None
