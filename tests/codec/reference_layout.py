@@ -35,9 +35,7 @@ class ReferenceBvrnn(nn.Module):
         decision = nn.Linear(h, bits)
         self.enc = nn.Sequential(nn.Linear(2 * h, h), e(), nn.Linear(h, h), e(), decision, s())
         self.prior = nn.Sequential(nn.Linear(h, h), e(), nn.Linear(h, h), e(), nn.Linear(h, bits), s())
-        self.dec = nn.Sequential(
-            nn.Linear(2 * h, h), e(), nn.Linear(h, h), e(), nn.Linear(h, h), e(), nn.Linear(h, 80)
-        )
+        self.dec = nn.Sequential(nn.Linear(2 * h, h), e(), nn.Linear(h, h), e(), nn.Linear(h, h), e(), nn.Linear(h, 80))
         self.rnn = nn.GRU(2 * h, h, num_layers=1, batch_first=True)
         with torch.no_grad():  # weights over biases, so that both values of every bit occur
             decision.weight *= 300.0

@@ -201,6 +201,4 @@ def test_exported_step_runs_in_onnx_runtime(tmp_path: Path, caplog: pytest.LogCa
     for t in range(FRAMES):
         block, state = session.run(None, {"mel": mel[:, t : t + 1].numpy(), "state": state})
         blocks.append(block)
-    np.testing.assert_allclose(
-        np.concatenate(blocks, axis=1), run(vocoder, mel, FRAMES)[0], atol=1e-4, rtol=0
-    )
+    np.testing.assert_allclose(np.concatenate(blocks, axis=1), run(vocoder, mel, FRAMES)[0], atol=1e-4, rtol=0)

@@ -65,7 +65,9 @@ def test_batched_synthesis_is_the_one_in_calls() -> None:
     noise.append(state.noise)
     for t in range(frames):
         frame = FrameSpectrum(
-            float(spectrum.f0_hz[0, t]), bool(spectrum.voiced[0, t]), *(part[0, t].numpy() for part in spectrum[2:])
+            float(spectrum.f0_hz[0, t]),
+            bool(spectrum.voiced[0, t]),
+            *(part[0, t].numpy() for part in spectrum[2:]),
         )
         samples, state = synthesise(frame, state)
         made.append(samples)
@@ -75,7 +77,10 @@ def test_batched_synthesis_is_the_one_in_calls() -> None:
     borders = torch.cat([zero, spectrum.f0_hz], 1), torch.cat([zero, spectrum.voiced], 1)
     batch_pulses = synthesis.pulse_train(*borders, torch.zeros(1))
     np.testing.assert_allclose(batch_pulses[0].numpy(), np.concatenate(pulses[1:]), atol=2e-2)
-    given = torch.from_numpy(np.concatenate(pulses)).float()[None], torch.from_numpy(np.concatenate(noise)).float()[None]
+    given = (
+        torch.from_numpy(np.concatenate(pulses)).float()[None],
+        torch.from_numpy(np.concatenate(noise)).float()[None],
+    )
     batch = synthesis.synthesise(spectrum, *given)[0].numpy()
     np.testing.assert_allclose(batch[: 256 * frames], np.concatenate(made), atol=1e-4)
 

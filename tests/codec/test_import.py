@@ -129,9 +129,7 @@ def test_imported_model_codes_and_sounds_as_the_reference(
     torch.testing.assert_close(synthesise(vocoder, mel, chunk), sound, atol=1e-5, rtol=0)
 
 
-def test_a_length_between_frames_agrees_as_far_as_whole_frames_go(
-    codec: ReferenceCodec, tmp_path: Path
-) -> None:
+def test_a_length_between_frames_agrees_as_far_as_whole_frames_go(codec: ReferenceCodec, tmp_path: Path) -> None:
     bvrnn, vocoder = load_checkpoints(*codec.save(tmp_path))
     speech = example_speech(256 * 12 + 200)
     _, mel = code(bvrnn, speech, 32)
@@ -228,9 +226,7 @@ class Attack:
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_a_pickle_that_would_run_code_is_refused(
-    paths: tuple[Path, Path], tmp_path: Path, which: int
-) -> None:
+def test_a_pickle_that_would_run_code_is_refused(paths: tuple[Path, Path], tmp_path: Path, which: int) -> None:
     victim, path = tmp_path / "victim", paths[which]
     content = torch.load(path, weights_only=True)
     content[next(iter(content))]["extra"] = Attack(victim)

@@ -145,8 +145,7 @@ HOSTILE = {
     "deep": raw(b"[" * 200_000),
     "long number": raw(b'{"a": ' + b"9" * 10_000 + b"}"),
     "name twice": raw(
-        b'{"a": {"dtype":"U8","shape":[0],"data_offsets":[0,0]},'
-        b' "a": {"dtype":"U8","shape":[0],"data_offsets":[0,0]}}'
+        b'{"a": {"dtype":"U8","shape":[0],"data_offsets":[0,0]}, "a": {"dtype":"U8","shape":[0],"data_offsets":[0,0]}}'
     ),
     "metadata not strings": raw({"__metadata__": {"a": 1}}),
     "metadata a list": raw({"__metadata__": ["a"]}),

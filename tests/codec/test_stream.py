@@ -72,7 +72,7 @@ def test_exact_length_back_at_the_sources_rate(harmonic_codec: Codec, rate: int)
 
 
 def test_algorithmic_latency_by_impulses(harmonic_codec: Codec) -> None:
-    """An impulse at sample p first changes frame f, whose output begins at sample 256 f: the codec looks p - 256 f ahead.
+    """An impulse at sample p first changes frame f, whose output begins at 256 f: the codec looks p - 256 f ahead.
 
     The largest look-ahead over all phases of the hop, plus the sample itself, is the latency.
     """
@@ -159,7 +159,7 @@ def test_misuse_is_told() -> None:
         def coder_state(self):
             return np.zeros((1, 4), np.float32)
 
-    with pytest.raises(LocalProtocolError, match="outside 1..64"):
+    with pytest.raises(LocalProtocolError, match=r"outside 1\.\.64"):
         Encoder(NoEngine(), bits=65)
     encoder = Encoder(NoEngine(), bits=8)
     assert encoder.flush() == []

@@ -46,12 +46,10 @@ def test_round_trip(bits: list[int], rate: int) -> None:
 
 
 def test_bytes_are_those_of_the_table() -> None:
-    coded = EncodedSpeech(
-        "m", 22_050, 700, (Frame(0, 3, b"\xa0"), Frame(1, 3, b"\x60"), Frame(2, 6, b"\xfc"))
+    coded = EncodedSpeech("m", 22_050, 700, (Frame(0, 3, b"\xa0"), Frame(1, 3, b"\x60"), Frame(2, 6, b"\xfc")))
+    body = bytes.fromhex("89564c4b 01 01 22560000 bc02000000000000 02000000 6d 02000000 03 01000000 06") + bytes(
+        [0b10101111, 0b11110000]
     )
-    body = bytes.fromhex(
-        "89564c4b 01 01 22560000 bc02000000000000 02000000 6d 02000000 03 01000000 06"
-    ) + bytes([0b10101111, 0b11110000])
     assert coded.to_bytes() == body + struct.pack("<I", zlib.crc32(body))
 
 
@@ -126,8 +124,6 @@ def test_bad_files_say_what_is_wrong(make, says: str) -> None:
     [("", 22_050, 256, [0]), ("a b", 22_050, 256, [0]), ("m" * 65, 22_050, 256, [0]), ("é", 22_050, 256, [0]),
      ("m", 3_999, 256, [0]), ("m", 22_050, 100_000, [0]), ("m", 22_050, -1, []), ("m", 22_050, 256, [1])],
 )  # fmt: skip
-def test_values_that_could_not_be_written_are_refused(
-    model: str, rate: int, samples: int, indices: list[int]
-) -> None:
+def test_values_that_could_not_be_written_are_refused(model: str, rate: int, samples: int, indices: list[int]) -> None:
     with pytest.raises(AudioError):
         EncodedSpeech(model, rate, samples, tuple(frame(i, 8, i) for i in indices))

@@ -16,7 +16,7 @@ from voicelink.codec.stream import Decoder, Encoder
 from voicelink.codec.vlk import EncodedSpeech
 from voicelink.codec.vocoder import make_vocoder
 from voicelink.errors import AudioError, WeightsError
-from voicelink.units import SAMPLE_RATE_HZ, bits_per_frame
+from voicelink.units import SAMPLE_RATE_HZ, bitrate_bps, bits_per_frame
 
 EngineName = Literal["onnx", "torch"]
 MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 768_000
@@ -49,6 +49,11 @@ class Codec:
     def encoder(self, sample_rate: int = SAMPLE_RATE_HZ, bits: int = 32) -> Encoder:
         """A streaming encoder for samples at `sample_rate` Hz."""
         _check_rate(sample_rate)
+        if bits < self.info.min_bits:
+            raise AudioError(
+                f"{bits} bits a frame: model {self.info.name} was trained for at least {self.info.min_bits}; "
+                f"ask for {bitrate_bps(self.info.min_bits)} bps or more"
+            )
         return Encoder(self.engine, sample_rate, bits)
 
     def decoder(self) -> Decoder:
@@ -76,11 +81,13 @@ class Codec:
     def require_model(self, encoded: EncodedSpeech) -> None:
         """Raise WeightsError where `encoded` was made with another model."""
         if encoded.model_id != self.model_id:
-            raise WeightsError(f"coded with model {encoded.model_id}, loaded is {self.model_id}; choose it with --model")
+            raise WeightsError(
+                f"coded with model {encoded.model_id}, loaded is {self.model_id}; choose it with --model"
+            )
 
 
 def fit(speech: NDArray[np.float32], encoded: EncodedSpeech, sample_rate: int | None) -> NDArray[np.float32]:
-    """Decoded samples at 22 050 Hz -> `sample_rate` (default: the source's), cut or zero-padded to the source's length."""
+    """Decoded samples at 22 050 Hz -> `sample_rate` (default: the source's), cut or zero-padded to its length."""
     rate = sample_rate or encoded.sample_rate
     _check_rate(rate)
     length = round(encoded.samples * rate / encoded.sample_rate)
@@ -105,5 +112,7 @@ def _make_engine(info: ModelInfo, engine: EngineName, threads: int) -> Engine:
             return TorchEngine(info, threads)
     except ModuleNotFoundError as error:
         extra = {"onnx": "call", "torch": "train"}[engine]
-        raise WeightsError(f"engine '{engine}' needs {error.name}; install it with: pip install 'voicelink[{extra}]'") from error
+        raise WeightsError(
+            f"engine '{engine}' needs {error.name}; install it with: pip install 'voicelink[{extra}]'"
+        ) from error
     raise WeightsError(f"engine '{engine}' is unknown; use 'onnx' or 'torch'")

@@ -187,12 +187,8 @@ def _check(config: BigVganConfig) -> None:
     if len(c.rates) != len(c.kernels) or len(c.block_kernels) != len(c.block_dilations):
         raise WeightsError(f"vocoder needs one kernel a rate and one list of dilations a block, but has {c}")
     if any(kernel < rate for rate, kernel in zip(c.rates, c.kernels, strict=True)):
-        raise WeightsError(
-            f"vocoder upsampling kernels {c.kernels} must not be smaller than the rates {c.rates}"
-        )
+        raise WeightsError(f"vocoder upsampling kernels {c.kernels} must not be smaller than the rates {c.rates}")
     if c.frame_samples != FRAME_SAMPLES:
-        raise WeightsError(
-            f"vocoder rates {c.rates} make {c.frame_samples} samples a frame, not {FRAME_SAMPLES}"
-        )
+        raise WeightsError(f"vocoder rates {c.rates} make {c.frame_samples} samples a frame, not {FRAME_SAMPLES}")
     if c.channels % (1 << len(c.rates)):
         raise WeightsError(f"vocoder channels {c.channels} cannot be halved {len(c.rates)} times")

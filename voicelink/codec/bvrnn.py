@@ -12,6 +12,7 @@ checkpoints, so that those load as they are.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -41,8 +42,8 @@ class Bvrnn(nn.Module):
         super().__init__()
         self.config = c = config or BvrnnConfig()
         h = c.hidden
-        self.phi_x = _mlp(N_MELS, h, h, h)
-        self.phi_z = _mlp(c.bits, h, h, h)
+        self.phi_x = _mlp(N_MELS, h, h, h, last=nn.ELU())
+        self.phi_z = _mlp(c.bits, h, h, h, last=nn.ELU())
         self.enc = _mlp(2 * h, h, h, c.bits, last=nn.Sigmoid())
         self.prior = _mlp(h, h, h, c.bits, last=nn.Sigmoid())
         self.dec = _mlp(2 * h, h, h, h, N_MELS, last=None)
@@ -80,8 +81,9 @@ class Bvrnn(nn.Module):
         """GRU update from the decoded mel and the latent's features."""
         features = torch.cat([self.phi_x(self.normalise(mel)), latent], dim=1)
         rnn = self.rnn
-        gates_in = nn.functional.linear(features, rnn.weight_ih_l0, rnn.bias_ih_l0)
-        gates_state = nn.functional.linear(state, rnn.weight_hh_l0, rnn.bias_hh_l0)
+        weight_in, weight_state, bias_in, bias_state = rnn.all_weights[0]
+        gates_in = nn.functional.linear(features, weight_in, bias_in)
+        gates_state = nn.functional.linear(state, weight_state, bias_state)
         reset_in, update_in, new_in = gates_in.chunk(3, dim=1)
         reset_state, update_state, new_state = gates_state.chunk(3, dim=1)
         reset = torch.sigmoid(reset_in + reset_state)
@@ -99,11 +101,10 @@ def sent_mask(bits: Tensor, total: int) -> Tensor:
     return (torch.arange(total, device=bits.device) < bits[..., None]).float()
 
 
-def _mlp(*sizes: int, last: nn.Module | None = ...) -> nn.Sequential:  # type: ignore[assignment]
-    """Linear layers with ELU after each; `last` replaces the final activation (None: linear)."""
+def _mlp(*sizes: int, last: nn.Module | None) -> nn.Sequential:
+    """Linear layers with ELU between; `last` follows the final one (None: nothing)."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+    for inputs, outputs in itertools.pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), nn.ELU()]
-    if last is not ...:
-        layers[-1:] = [last] if last is not None else []
+    layers[-1:] = [last] if last is not None else []
     return nn.Sequential(*layers)

@@ -73,10 +73,14 @@ def import_checkpoints(bvrnn: Path, vocoder: Path, out: Path, config: Path | Non
     out = out.resolve()
     if out.exists() and not (out / "model.toml").is_file():
         raise WeightsError(f"{out}: is there and no model folder; give a new folder, which will be made")
-    modules = load_checkpoints(bvrnn, vocoder, config)
+    release = read_release_config(config) if config is not None else None
+    modules = _load_bvrnn(bvrnn, release), _load_vocoder(vocoder, release)
     notes = f"Imported from {bvrnn.name} and {vocoder.name}. {_rate_note(config)}"
     try:
-        save_model(out, name=out.name, bvrnn=modules[0], vocoder=modules[1], licence=LICENCE, notes=notes)
+        save_model(
+            out, name=out.name, bvrnn=modules[0], vocoder=modules[1], licence=LICENCE, notes=notes, half=False,
+            min_bits=1 if release is None or release.variable else release.bits,
+        )  # fmt: skip
     except OSError as error:
         raise WeightsError(f"{out}: cannot be written ({error.strerror}); check the path") from error
     return out
@@ -268,9 +272,7 @@ def _load_zip(path: Path) -> Any:
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{path}: refused: damaged, or holds objects that could run code; {_FOREIGN}"
-        ) from error
+        raise WeightsError(f"{path}: refused: damaged, or holds objects that could run code; {_FOREIGN}") from error
     except Exception as error:  # whatever a damaged or hostile archive makes torch raise
         raise WeightsError(f"{path}: damaged ({_first_line(error)}); fetch the file again") from error
 

@@ -59,9 +59,7 @@ def synthesise(spectrum: FrameSpectrum, state: ExcitationState) -> tuple[NDArray
     bins = harmonic_bins * turn + noise_bins * np.exp(spectrum.noise_log_gain.astype(np.float64))
     segment = np.fft.irfft(bins, n=SEGMENT_SAMPLES) * _WINDOW
     samples = (state.overlap + segment[:FRAME_SAMPLES]).astype(np.float32)
-    following = ExcitationState(
-        state.frame + 1, cycles, f0_hz, spectrum.voiced, pulses, noise, segment[FRAME_SAMPLES:]
-    )
+    following = ExcitationState(state.frame + 1, cycles, f0_hz, spectrum.voiced, pulses, noise, segment[FRAME_SAMPLES:])
     return samples, following
 
 

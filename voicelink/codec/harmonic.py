@@ -168,7 +168,8 @@ class HarmonicVocoder(nn.Module):
 
     def f0_logits(self, mel: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """[B, T, classes + 1]: F0 class logits and, last, the voicing logit."""
-        return self.f0_trunk((mel - MEL_MEAN) / MEL_STD, state)
+        logits, state = self.f0_trunk((mel - MEL_MEAN) / MEL_STD, state)
+        return logits, state
 
     def spectrum(self, mel: Tensor, f0_hz: Tensor, voiced: Tensor, state: Tensor) -> tuple[Spectrum, Tensor]:
         """Gains and phases given F0 and voicing [B, T] (the true ones in training)."""

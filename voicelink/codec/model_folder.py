@@ -30,7 +30,10 @@ VOCODERS: Final = ("harmonic", "bigvgan")
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What `model.toml` says. `model_id` is the name and the first 8 hex digits of the weights' SHA-256."""
+    """What `model.toml` says. `model_id` is the name and the first 8 hex digits of the weights' SHA-256.
+
+    `min_bits`: fewest bits a frame the coder was trained for; equal to `bits` for a fixed-rate model.
+    """
 
     folder: Path
     name: str
@@ -39,6 +42,7 @@ class ModelInfo:
     notes: str
     hidden: int
     bits: int
+    min_bits: int
     vocoder: str
     vocoder_config: dict[str, Any]
     files: dict[str, str]
@@ -85,18 +89,21 @@ def read_info(folder: Path) -> ModelInfo:
     table = _toml(folder / "model.toml")
     where = folder / "model.toml"
     if table.get("format") != FORMAT:
-        raise WeightsError(f"{where}: format {table.get('format')!r}, this code runs format {FORMAT}; export the model again")
+        raise WeightsError(
+            f"{where}: format {table.get('format')!r}, this code runs format {FORMAT}; export the model again"
+        )
     try:
         info = ModelInfo(
             folder, str(table["name"]), str(table["model_id"]), str(table["licence"]), str(table.get("notes", "")),
-            int(table["bvrnn"]["hidden"]), int(table["bvrnn"]["bits"]), str(table["vocoder"]["kind"]),
-            {k: v for k, v in table["vocoder"].items() if k != "kind"}, {str(k): str(v) for k, v in table["files"].items()},
+            int(table["bvrnn"]["hidden"]), int(table["bvrnn"]["bits"]), int(table["bvrnn"]["min_bits"]),
+            str(table["vocoder"]["kind"]), {k: v for k, v in table["vocoder"].items() if k != "kind"},
+            {name: str(table["files"][name]) for name in (*GRAPHS, *TENSORS)},
         )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{where}: missing or malformed entry {error}; export the model again") from error
     if info.vocoder not in VOCODERS:
         raise WeightsError(f"{where}: vocoder '{info.vocoder}' is unknown to this code; it runs {', '.join(VOCODERS)}")
-    missing = [name for name in (*GRAPHS, *TENSORS) if name not in info.files or not (folder / name).is_file()]
+    missing = [name for name in info.files if not (folder / name).is_file()]
     if missing:
         raise WeightsError(f"{folder}: {', '.join(missing)} missing; copy the whole folder or export the model again")
     return info

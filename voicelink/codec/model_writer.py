@@ -28,23 +28,34 @@ OPSET = 18
 Vocoder = HarmonicVocoder | BigVgan
 
 
-def save_model(folder: Path, *, name: str, bvrnn: Bvrnn, vocoder: Vocoder, licence: str, notes: str = "") -> None:
+def save_model(
+    folder: Path,
+    *,
+    name: str,
+    bvrnn: Bvrnn,
+    vocoder: Vocoder,
+    licence: str,
+    notes: str = "",
+    min_bits: int = 1,
+    half: bool = True,
+) -> None:
     """Write a complete model folder; replaces one that is there only when the new one is whole.
 
-    Matrices are stored in half precision, vectors in single. Raises WeightsError where a weight is not finite or
+    `min_bits`: fewest bits a frame the coder was trained for (all of them, for a fixed-rate model). With `half`,
+    matrices are stored in half precision, vectors in single. Raises WeightsError where a weight is not finite or
     overflows half precision.
     """
     work = folder.with_name(folder.name + ".part")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     for file, module in zip(TENSORS, (bvrnn, vocoder), strict=True):
-        write_tensors(work / file, _stored(module, file), {"format": str(FORMAT)})
-    for graph, (step, arguments, names, module) in zip(GRAPHS, _steps(bvrnn, vocoder), strict=True):
-        _write_graph(work / graph, step, arguments, names, work / module)
+        write_tensors(work / file, _stored(module, file, half), {"format": str(FORMAT)})
+    for graph, (step, arguments, names, tensors) in zip(GRAPHS, _steps(bvrnn, vocoder), strict=True):
+        _write_graph(work / graph, step, arguments, names, work / tensors)
     digest = hashlib.sha256(b"".join((work / file).read_bytes() for file in TENSORS)).hexdigest()
     table = {
         "format": FORMAT, "name": name, "model_id": f"{name}-{digest[:8]}", "licence": licence, "notes": notes,
-        "bvrnn": dataclasses.asdict(bvrnn.config),
+        "bvrnn": {**dataclasses.asdict(bvrnn.config), "min_bits": min_bits},
         "vocoder": {"kind": "bigvgan" if isinstance(vocoder, BigVgan) else "harmonic", **_plain(vocoder.config)},
         "files": {file: sha256(work / file) for file in (*GRAPHS, *TENSORS)},
     }  # fmt: skip
@@ -55,13 +66,13 @@ def save_model(folder: Path, *, name: str, bvrnn: Bvrnn, vocoder: Vocoder, licen
     work.rename(folder)
 
 
-def _stored(module: nn.Module, where: str) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+def _stored(module: nn.Module, where: str, half: bool) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
     tensors = {}
     for key, value in module.state_dict().items():
         array = value.detach().cpu().float().numpy()
-        stored = array.astype(np.float16) if array.ndim >= 2 else array
+        stored = array.astype(np.float16) if half and array.ndim >= 2 else array
         if not np.isfinite(stored).all():
-            raise WeightsError(f"{where}: tensor {key} has values that half precision cannot hold; train with weight decay")
+            raise WeightsError(f"{where}: tensor {key} has values half precision cannot hold; train with weight decay")
         tensors[key] = stored
     return tensors
 
@@ -112,7 +123,13 @@ def _write_graph(path: Path, step: nn.Module, arguments: tuple[Tensor, ...], nam
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            step, arguments, dynamo=True, input_names=names, optimize=False, opset_version=OPSET, verbose=False
+            step,
+            arguments,
+            dynamo=True,
+            input_names=names,
+            optimize=False,
+            opset_version=OPSET,
+            verbose=False,
         )
     if program is None:
         raise WeightsError(f"{path.name}: the exporter returned no graph")
@@ -126,7 +143,7 @@ def _write_graph(path: Path, step: nn.Module, arguments: tuple[Tensor, ...], nam
 
 
 def _point_into(graph: Any, tensors: Path) -> None:
-    """Replace each weight in `graph` by external data in the safetensors file, with a cast where it is stored in half."""
+    """Make each weight of `graph` external data in the safetensors file, with a cast where it is stored in half."""
     offsets = tensor_offsets(tensors)
     casts = []
     for initializer in graph.initializer:
@@ -151,4 +168,7 @@ def _point_into(graph: Any, tensors: Path) -> None:
 
 
 def _plain(config: Any) -> dict[str, Any]:
-    return {k: [list(i) if isinstance(i, tuple) else i for i in v] if isinstance(v, tuple) else v for k, v in dataclasses.asdict(config).items()}
+    return {
+        k: [list(i) if isinstance(i, tuple) else i for i in v] if isinstance(v, tuple) else v
+        for k, v in dataclasses.asdict(config).items()
+    }

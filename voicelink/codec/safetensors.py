@@ -66,9 +66,7 @@ def read_metadata(path: Path) -> dict[str, str]:
     return _headers(path)[1]
 
 
-def write_tensors(
-    path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | None = None
-) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | None = None) -> None:
     """Write a file; the same tensors give the same bytes, and an older file stays until the new one is whole.
 
     Wide dtypes come first, then names in order, so that every tensor is aligned to its item. Raises
@@ -81,9 +79,7 @@ def write_tensors(
         array = np.asarray(tensors[name])
         dtype = _NAMES.get(array.dtype.newbyteorder("<"))
         if dtype is None or name == _METADATA:
-            raise WeightsError(
-                f"{path}: tensor {name!r} of {array.dtype} cannot be stored; convert or rename it"
-            )
+            raise WeightsError(f"{path}: tensor {name!r} of {array.dtype} cannot be stored; convert or rename it")
         arrays.append(array.astype(_DTYPES[dtype], order="C", copy=False))
         header[name] = {
             "dtype": dtype,
@@ -144,11 +140,7 @@ def _parse_entry(entry: Any, start: int, where: str) -> TensorEntry:
         raise WeightsError(
             f"{where}: dtype {str(dtype)[:20]!r} is not supported; store it as one of {', '.join(_DTYPES)}"
         )
-    if (
-        not _naturals(shape)
-        or len(shape) > MAX_DIMENSIONS
-        or math.prod(max(d, 1) for d in shape) > MAX_ELEMENTS
-    ):
+    if not _naturals(shape) or len(shape) > MAX_DIMENSIONS or math.prod(max(d, 1) for d in shape) > MAX_ELEMENTS:
         raise _malformed(where, "the shape is not a short list of sizes")
     if not _naturals(offsets) or len(offsets) != 2:
         raise _malformed(where, "data_offsets are not two positions")

@@ -64,9 +64,7 @@ class EncodedSpeech:
     def __post_init__(self) -> None:
         if any(frame.index != i for i, frame in enumerate(self.frames)):
             raise AudioError("coded speech: frame indices are not 0, 1, 2 ...")
-        _check_header(
-            "coded speech", self.model_id.encode(), self.sample_rate, self.samples, len(self.frames)
-        )
+        _check_header("coded speech", self.model_id.encode(), self.sample_rate, self.samples, len(self.frames))
 
     @property
     def seconds(self) -> float:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from voicelink.codec.engine import Array, Engine
 from voicelink.codec.excitation import ExcitationState, FrameSpectrum, initial_excitation, synthesise
 from voicelink.codec.mel import INPUT_SCALE
+from voicelink.codec.model_folder import VOCODERS
 from voicelink.errors import WeightsError
 
 
@@ -67,8 +68,8 @@ class BigVganRuntime:
 
 def make_vocoder(kind: str, engine: Engine) -> Vocoder:
     """Vocoder of a model's kind. Raises WeightsError for one this code does not know."""
-    kinds = {"harmonic": HarmonicRuntime, "bigvgan": BigVganRuntime}
-    if kind not in kinds:
-        raise WeightsError(f"vocoder '{kind}' is unknown to this code; it runs {', '.join(kinds)}")
-    vocoder: Vocoder = kinds[kind](engine)
-    return vocoder
+    if kind == "harmonic":
+        return HarmonicRuntime(engine)
+    if kind == "bigvgan":
+        return BigVganRuntime(engine)
+    raise WeightsError(f"vocoder '{kind}' is unknown to this code; it runs {', '.join(VOCODERS)}")

@@ -36,8 +36,8 @@ class CoderTask:
     """One step: T frames of each of B streams, closed loop; see `loop.Task`.
 
     Recipe keys: `batch`, `frames` (a window), `utterance_frames`, `rounding_noise`, `log_sigma`, `kl_encoder` (share
-    of the divergence's gradient that reaches the encoder), `favoured_bits` and `favoured_share`, `clip` (gradient norm),
-    `closed_loop_steps` (k of the closed-loop probability 1 - 0.01^(step / k)), `switch`
+    of the divergence's gradient that reaches the encoder), `favoured_bits` and `favoured_share`, `clip`
+    (gradient norm), `closed_loop_steps` (k of the closed-loop probability 1 - 0.01^(step / k)), `switch`
     (probability that a stream changes its bits at a window), `sources`.
     """
 
@@ -75,7 +75,12 @@ class CoderTask:
         norm = clip_gradients(self.model, self.recipe["clip"])
         self.optimisers["bvrnn"].step()
         self.state = coded.state.detach()
-        return {"mel_db": error.item() * DB_PER_NEPER, "kl": kl.item(), "log_sigma": sigma.item(), "grad": float(norm)}
+        return {
+            "mel_db": error.item() * DB_PER_NEPER,
+            "kl": kl.item(),
+            "log_sigma": sigma.item(),
+            "grad": float(norm),
+        }
 
     def carried(self) -> object:
         """Streams in progress and their states."""
@@ -158,7 +163,9 @@ def divergence(coded: Coded, sent: Tensor, encoder_share: float) -> Tensor:
 
 def _bernoulli_kl(p_logit: Tensor, q_logit: Tensor) -> Tensor:
     p = torch.sigmoid(p_logit)
-    return p * (F.logsigmoid(p_logit) - F.logsigmoid(q_logit)) + (1 - p) * (F.logsigmoid(-p_logit) - F.logsigmoid(-q_logit))
+    return p * (F.logsigmoid(p_logit) - F.logsigmoid(q_logit)) + (1 - p) * (
+        F.logsigmoid(-p_logit) - F.logsigmoid(-q_logit)
+    )
 
 
 def train(recipe: dict, data: Path, out: Path) -> int:

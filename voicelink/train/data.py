@@ -36,9 +36,10 @@ class SpeechData:
     """
 
     def __init__(self, folder: Path, weights: dict[str, float] | None = None, split: str = "train") -> None:
+        clips = load_index(folder)
         self.audio = np.memmap(folder / "audio.i16", np.int16, "r")
         self.f0 = np.memmap(folder / "f0.f32", np.float32, "r")
-        self.clips = [clip for clip in load_index(folder) if clip.split == split and clip.frames > 400]
+        self.clips = [clip for clip in clips if clip.split == split and clip.frames > 400]
         if not self.clips:
             raise AudioError(f"{folder}: no clips of split '{split}'; prepare it with another --dev-speakers")
         self.shares = _shares(self.clips, weights)
@@ -65,7 +66,9 @@ class SpeechData:
     def _stack(rows: list[tuple[NDArray[np.float32], NDArray[np.float32], float]]) -> Segment:
         audio, f0, band = zip(*rows, strict=True)
         return Segment(
-            torch.from_numpy(np.stack(audio)), torch.from_numpy(np.stack(f0)), torch.tensor(band, dtype=torch.float32)
+            torch.from_numpy(np.stack(audio)),
+            torch.from_numpy(np.stack(f0)),
+            torch.tensor(band, dtype=torch.float32),
         )
 
 

@@ -15,7 +15,13 @@ from voicelink.errors import WeightsError
 
 
 def export_model(
-    coder_run: Path, vocoder_run: Path, out: Path, *, name: str | None = None, licence: str = "CC-BY-4.0", notes: str = ""
+    coder_run: Path,
+    vocoder_run: Path,
+    out: Path,
+    *,
+    name: str | None = None,
+    licence: str = "CC-BY-4.0",
+    notes: str = "",
 ) -> str:
     """Write the model folder `out` from two run folders; returns its model id. Raises WeightsError."""
     bvrnn = load_coder(coder_run)

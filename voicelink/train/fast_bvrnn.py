@@ -36,13 +36,23 @@ class DeferredLinear:
     serves several layers that share an input. `bias` parts are added once each.
     """
 
-    def __init__(self, parts: list[tuple[nn.Parameter, slice | None]], biases: list[nn.Parameter | None], dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        parts: list[tuple[nn.Parameter, slice | None]],
+        biases: list[nn.Parameter | None],
+        dtype: torch.dtype,
+    ) -> None:
         self.parts, self.biases = parts, biases
         weight = torch.cat([p.detach() if cols is None else p.detach()[:, cols] for p, cols in parts])
         self.weight = weight.to(dtype)
         sizes = [p.shape[0] for p, _ in parts]
         self.sizes = sizes
-        self.bias = torch.cat([b.detach() if b is not None else torch.zeros(n, device=weight.device) for b, n in zip(biases, sizes, strict=True)]).to(dtype)
+        self.bias = torch.cat(
+            [
+                b.detach() if b is not None else torch.zeros(n, device=weight.device)
+                for b, n in zip(biases, sizes, strict=True)
+            ]
+        ).to(dtype)
         # Autograd skips a function none of whose inputs needs a gradient; the weights it does not see.
         self.anchor = torch.zeros((), requires_grad=True)
         self.inputs: list[Tensor] = []
@@ -114,7 +124,9 @@ class FastLoop:
             (model.dec[0].weight, right, None),
             (rnn.weight_hh_l0, None, rnn.bias_hh_l0),
         )
-        self.from_latent = joint((model.dec[0].weight, left, model.dec[0].bias), (rnn.weight_ih_l0, right, rnn.bias_ih_l0))
+        self.from_latent = joint(
+            (model.dec[0].weight, left, model.dec[0].bias), (rnn.weight_ih_l0, right, rnn.bias_ih_l0)
+        )
         self.gru_from_x = joint((rnn.weight_ih_l0, left, None))
         self.hidden = h
 

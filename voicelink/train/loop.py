@@ -110,7 +110,9 @@ def _resume(task: Task, recipe: dict[str, object], folder: Path) -> int:
         before = toml.loads(stored.read_text())
         changed = sorted(k for k in {*before, *recipe} if before.get(k) != recipe.get(k))
         if changed:
-            raise ConfigError(f"{folder}: holds a run with other {', '.join(changed)}; choose another --out or restore the recipe")
+            raise ConfigError(
+                f"{folder}: holds a run with other {', '.join(changed)}; choose another --out or restore the recipe"
+            )
     else:
         stored.write_text(toml.dumps(recipe))
     if not path.exists():

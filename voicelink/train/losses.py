@@ -19,7 +19,10 @@ class SpectralLoss(nn.Module):
     """
 
     def __init__(
-        self, fft_sizes: tuple[int, ...] = (2048, 1024, 512, 256), mels: tuple[int, ...] = (160, 128, 80, 40), linear: float = 1.0
+        self,
+        fft_sizes: tuple[int, ...] = (2048, 1024, 512, 256),
+        mels: tuple[int, ...] = (160, 128, 80, 40),
+        linear: float = 1.0,
     ) -> None:
         super().__init__()
         self.fft_sizes, self.linear = fft_sizes, linear

@@ -13,9 +13,7 @@ It is written file by file and may be interrupted: a second run goes on after th
 from __future__ import annotations
 
 import json
-import sys
-import time
-from collections.abc import Iterator
+import warnings
 from dataclasses import asdict, dataclass
 from multiprocessing import Pool
 from pathlib import Path
@@ -49,7 +47,12 @@ class Clip:
 
 
 def prepare(
-    folders: list[Path], out: Path, *, dev_speakers: float = 0.0, bands: dict[str, float] | None = None, workers: int = 1
+    folders: list[Path],
+    out: Path,
+    *,
+    dev_speakers: float = 0.0,
+    bands: dict[str, float] | None = None,
+    workers: int = 1,
 ) -> list[Clip]:
     """Prepare every audio file under `folders` into `out`.
 
@@ -67,9 +70,11 @@ def prepare(
     todo = [(folder, path) for folder, path in files if str(path) not in done]
     frames = sum(clip.frames for clip in clips)
     progress = Progress(len(files), "files", done=len(files) - len(todo))
-    with _truncated(out / "audio.i16", frames * FRAME_SAMPLES * 2) as audio_file, _truncated(
-        out / "f0.f32", frames * 4
-    ) as f0_file, Pool(workers) as pool:
+    with (
+        _AppendAt(out / "audio.i16", frames * FRAME_SAMPLES * 2) as audio_file,
+        _AppendAt(out / "f0.f32", frames * 4) as f0_file,
+        Pool(workers) as pool,
+    ):
         for (folder, path), (audio, f0) in zip(todo, pool.imap(_analyse, [p for _, p in todo]), strict=True):
             audio.tofile(audio_file)
             f0.tofile(f0_file)
@@ -148,17 +153,17 @@ def f0_track(speech: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _f0_piece(signal: NDArray[np.float64]) -> NDArray[np.float64]:
-    import pyworld  # noqa: PLC0415  (in the worker only: it takes a second to import)
+    with warnings.catch_warnings():  # it imports pkg_resources, which warns of its own end
+        warnings.simplefilter("ignore")
+        import pyworld  # noqa: PLC0415  (in the worker only: it takes a second to import)
 
     period_ms = 1000 * FRAME_SAMPLES / SAMPLE_RATE_HZ
-    f0, times = pyworld.dio(
-        signal, SAMPLE_RATE_HZ, f0_floor=F0_FLOOR_HZ, f0_ceil=F0_CEIL_HZ, frame_period=period_ms
-    )
+    f0, times = pyworld.dio(signal, SAMPLE_RATE_HZ, f0_floor=F0_FLOOR_HZ, f0_ceil=F0_CEIL_HZ, frame_period=period_ms)
     refined: NDArray[np.float64] = pyworld.stonemask(signal, f0, times, SAMPLE_RATE_HZ)
     return refined
 
 
-class _truncated:
+class _AppendAt:
     """Open for appending at exactly `size` bytes: what an interrupted run left behind it is dropped."""
 
     def __init__(self, path: Path, size: int) -> None:

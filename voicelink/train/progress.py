@@ -24,7 +24,11 @@ class Progress:
         self.printed = now
         rate = (self.done - self.first) / max(1e-9, now - self.started)
         left = _clock((self.total - self.done) / rate) if rate > 0 else "?"
-        print(f"{self.done}/{self.total} {self.unit}  {rate:.2f}/s  {left} left  {text}", file=sys.stderr, flush=True)
+        print(
+            f"{self.done}/{self.total} {self.unit}  {rate:.2f}/s  {left} left  {text}",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _clock(seconds: float) -> str:

@@ -1,0 +1,104 @@
+"""Model folders: what is refused, and with which words."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import toml
+
+from voicelink.codec.api import load_codec
+from voicelink.codec.model_folder import find_model, read_info, sha256, shipped_models, verify
+from voicelink.errors import AudioError, WeightsError
+from voicelink.train.export import write_manifest
+
+
+@pytest.fixture
+def folder(harmonic_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(harmonic_folder, tmp_path / "model"))
+
+
+def edit(folder: Path, **changes: object) -> None:
+    path = folder / "model.toml"
+    path.write_text(toml.dumps({**toml.loads(path.read_text()), **changes}))
+
+
+def test_info_and_checksums(folder: Path) -> None:
+    info = read_info(folder)
+    assert info.model_id.startswith("tiny-harmonic-")
+    assert (info.hidden, info.bits, info.min_bits, info.vocoder) == (32, 64, 1, "harmonic")
+    verify(info)
+
+
+def test_a_damaged_file_is_named(folder: Path) -> None:
+    path = folder / "bvrnn.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match=r"bvrnn\.safetensors: checksum differs"):
+        load_codec(folder)
+
+
+def test_a_missing_file_is_named(folder: Path) -> None:
+    (folder / "vocoder.onnx").unlink()
+    with pytest.raises(WeightsError, match=r"vocoder\.onnx missing"):
+        load_codec(folder)
+
+
+def test_another_format_is_refused(folder: Path) -> None:
+    edit(folder, format=99)
+    with pytest.raises(WeightsError, match="format 99, this code runs format 1"):
+        load_codec(folder)
+
+
+@pytest.mark.parametrize("engine", ["onnx", "torch"])
+def test_weights_that_do_not_fit_the_graph_are_refused(folder: Path, engine: str, bigvgan_folder: Path) -> None:
+    shutil.copy(bigvgan_folder / "bvrnn.safetensors", folder)
+    table = toml.loads((folder / "model.toml").read_text())
+    table["files"]["bvrnn.safetensors"] = sha256(folder / "bvrnn.safetensors")
+    edit(folder, files=table["files"])
+    with pytest.raises(WeightsError):
+        load_codec(folder, engine=engine)
+
+
+def test_malformed_toml_and_no_folder(folder: Path, tmp_path: Path) -> None:
+    (folder / "model.toml").write_text("format = = 1")
+    with pytest.raises(WeightsError, match="cannot be read"):
+        load_codec(folder)
+    with pytest.raises(WeightsError, match="no such model; give a model folder or one of"):
+        find_model("nonesuch")
+    with pytest.raises(WeightsError, match="not a model folder"):
+        find_model(tmp_path)
+
+
+def test_unknown_engine(folder: Path) -> None:
+    with pytest.raises(WeightsError, match="use 'onnx' or 'torch'"):
+        load_codec(folder, engine="cuda")  # type: ignore[arg-type]
+
+
+def test_a_fixed_rate_model_refuses_fewer_bits(folder: Path) -> None:
+    table = toml.loads((folder / "model.toml").read_text())
+    edit(folder, bvrnn={**table["bvrnn"], "min_bits": 64})
+    codec = load_codec(folder)
+    with pytest.raises(AudioError, match="trained for at least 64; ask for 5513 bps or more"):
+        codec.encode(np.zeros(3000, np.float32), 22050, 3000)
+    assert len(codec.encode(np.zeros(3000, np.float32), 22050, 5513).frames) == 12
+
+
+def test_manifest_lists_folders(folder: Path) -> None:
+    write_manifest(folder.parent, "model")
+    listed = toml.loads((folder.parent / "manifest.toml").read_text())
+    assert listed["default"] == "model"
+    assert listed["models"]["model"]["model_id"] == read_info(folder).model_id
+    with pytest.raises(WeightsError, match="no model folder"):
+        write_manifest(folder.parent, "other")
+
+
+def test_shipped_weights_are_whole_and_within_the_limit() -> None:
+    models = shipped_models()
+    assert models, "no model is shipped"
+    for info in models:
+        verify(info)
+        listed = toml.loads((info.folder.parent / "manifest.toml").read_text())["models"][info.name]
+        assert listed == {"model_id": info.model_id, "sha256": sha256(info.folder / "model.toml")}
+    assert models[0].size_bytes <= 40_000_000

@@ -1,0 +1,175 @@
+"""Preparation, exact resumption, and a run from audio files to a model that codes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import toml
+import torch
+
+from tests.codec.conftest import speech_like
+from voicelink.codec.api import load_codec
+from voicelink.errors import AudioError, ConfigError, WeightsError
+from voicelink.train import coder, finetune, prepare, vocoder
+from voicelink.train.data import SpeechData, generator
+from voicelink.train.evaluate import evaluate
+from voicelink.train.export import export_model
+from voicelink.train.loop import learning_rate
+
+RECIPES = Path(coder.__file__).parent / "recipes"
+TINY_VOCODER = {"channels": 16, "blocks": 1, "inner": 32, "f0_channels": 16, "f0_blocks": 1, "f0_classes": 40}
+
+
+def _recipe(name: str, **changes: object) -> dict:
+    recipe = toml.load(RECIPES / f"{name}.toml")
+    recipe.pop("sources")
+    small = {"steps": 4, "batch": 3, "frames": 12, "warmup": 2}
+    return {**recipe, **small, **changes}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    for speaker in ("anna", "ben"):
+        (root / "speech" / "studio").mkdir(parents=True, exist_ok=True)
+        soundfile.write(root / "speech" / "studio" / f"{speaker}.wav", speech_like(22_050 * 6, 22_050), 22_050)
+    prepare.prepare([root / "speech"], root / "out")
+    return root / "out"
+
+
+def test_prepare_layout(prepared: Path) -> None:
+    clips = prepare.load_index(prepared)
+    assert [(c.source, c.speaker, c.split) for c in clips] == [("studio", "anna", "train"), ("studio", "ben", "train")]
+    frames = sum(c.frames for c in clips)
+    assert (prepared / "audio.i16").stat().st_size == frames * 256 * 2
+    f0 = np.fromfile(prepared / "f0.f32", np.float32)
+    assert len(f0) == frames
+    voiced = f0[f0 > 0]
+    assert len(voiced) > frames / 3
+    assert 90 < np.median(voiced) < 200
+
+
+def test_prepare_goes_on_after_an_interruption(prepared: Path, tmp_path: Path) -> None:
+    source = Path(prepare.load_index(prepared)[0].path).parents[1]
+    prepare.prepare([source], tmp_path)
+    clips = json.loads((tmp_path / "index.json").read_text())
+    (tmp_path / "index.json").write_text(json.dumps(clips[:1]))
+    with (tmp_path / "audio.i16").open("ab") as file:
+        file.write(b"half a file")
+    prepare.prepare([source], tmp_path)
+    for name in ("audio.i16", "f0.f32"):
+        assert (tmp_path / name).read_bytes() == (prepared / name).read_bytes()
+
+
+def test_band_estimate_finds_a_low_pass() -> None:
+    from scipy.signal import firwin, lfilter
+
+    noise = np.random.default_rng(0).standard_normal(22_050 * 5)
+    narrow = lfilter(firwin(511, 6_000, fs=22_050), 1, noise)
+    assert prepare.estimate_band_hz((noise * 3000).astype(np.int16)) > 10_500
+    assert prepare.estimate_band_hz((narrow * 3000).astype(np.int16)) == pytest.approx(6_000, abs=450)
+
+
+def test_nothing_to_prepare(tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match="no audio files"):
+        prepare.prepare([tmp_path], tmp_path / "out")
+    (tmp_path / "fake.wav").write_text("not audio")
+    with pytest.raises(AudioError, match=r"fake\.wav"):
+        prepare.read_mono(tmp_path / "fake.wav")
+    with pytest.raises(AudioError, match="not a prepared folder"):
+        SpeechData(tmp_path)
+
+
+def test_segments_are_a_function_of_seed_and_step(prepared: Path) -> None:
+    data = SpeechData(prepared)
+    one, two, other = (data.segments(generator(1, step), 2, 8).audio for step in (5, 5, 6))
+    assert torch.equal(one, two)
+    assert not torch.equal(one, other)
+    with pytest.raises(AudioError, match="not prepared: elsewhere"):
+        SpeechData(prepared, {"elsewhere": 1.0})
+
+
+@pytest.mark.parametrize("kind", ["vocoder", "coder"])
+def test_resuming_is_exact(kind: str, prepared: Path, tmp_path: Path) -> None:
+    model = {"hidden": 24} if kind == "coder" else TINY_VOCODER
+    module = {"vocoder": vocoder, "coder": coder}[kind]
+    recipe = _recipe(kind, steps=6, model=model)
+    module.train(recipe, prepared, tmp_path / "whole")
+    torch.manual_seed(recipe["seed"])
+    task_class = {"vocoder": vocoder.VocoderTask, "coder": coder.CoderTask}[kind]
+    _run_until(task_class(recipe, SpeechData(prepared)), recipe, tmp_path / "parts", 3)
+    module.train(recipe, prepared, tmp_path / "parts")
+    states = [torch.load(tmp_path / run / "checkpoint.pt", weights_only=True) for run in ("whole", "parts")]
+    assert states[0]["step"] == states[1]["step"] == 6
+    for name, tensors in states[0]["modules"].items():
+        for key, value in tensors.items():
+            assert torch.equal(value, states[1]["modules"][name][key]), f"{name}.{key}"
+
+
+def _run_until(task: object, recipe: dict, folder: Path, stop: int) -> None:
+    """A run that is interrupted (SIGINT) during its step `stop`."""
+    import signal
+
+    from voicelink.train.loop import run
+
+    inner = task.step
+
+    def step(rng: np.random.Generator, number: int) -> dict[str, float]:
+        if number + 1 == stop:
+            signal.raise_signal(signal.SIGINT)
+        return inner(rng, number)
+
+    task.step = step
+    assert run(task, recipe, folder) == stop
+
+
+def test_another_recipe_in_the_same_folder_is_refused(prepared: Path, tmp_path: Path) -> None:
+    recipe = _recipe("coder", steps=1, model={"hidden": 16})
+    coder.train(recipe, prepared, tmp_path)
+    with pytest.raises(ConfigError, match="holds a run with other lr"):
+        coder.train({**recipe, "lr": 1.0}, prepared, tmp_path)
+
+
+def test_learning_rate_schedule() -> None:
+    recipe = {"lr": 1.0, "steps": 100, "warmup": 10, "lr_end": 0.1}
+    rates = [learning_rate(recipe, step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[-1] == pytest.approx(0.1, abs=0.01)
+
+
+def test_the_coder_learns(prepared: Path) -> None:
+    recipe = _recipe("coder", batch=8, frames=20, steps=60, lr=3e-3, warmup=5, model={"hidden": 64})
+    torch.manual_seed(0)
+    task = coder.CoderTask(recipe, SpeechData(prepared))
+    from voicelink.train.loop import _set_lr
+
+    errors = []
+    for step in range(40):
+        _set_lr(task, recipe, step)
+        errors.append(task.step(generator(1, step), step)["mel_db"])
+    assert np.mean(errors[-5:]) < 0.6 * np.mean(errors[:5])
+
+
+def test_from_audio_to_a_model_that_codes(prepared: Path, tmp_path: Path) -> None:
+    coder.train(_recipe("coder", steps=2, model={"hidden": 24}), prepared, tmp_path / "coder")
+    vocoder.train(_recipe("vocoder", steps=2, frames=14, model=TINY_VOCODER), prepared, tmp_path / "voc")
+    runs = {"coder_run": str(tmp_path / "coder"), "vocoder_run": str(tmp_path / "voc")}
+    recipe = _recipe("finetune", steps=3, frames=14, model=TINY_VOCODER, warmup=1, **runs)
+    finetune.train(recipe, prepared, tmp_path / "fine")
+    with pytest.raises(WeightsError, match="runs may be swapped"):
+        export_model(tmp_path / "voc", tmp_path / "coder", tmp_path / "model")
+    model_id = export_model(tmp_path / "coder", tmp_path / "fine", tmp_path / "model")
+    codec = load_codec(tmp_path / "model")
+    assert codec.model_id == model_id
+    items = tmp_path / "items" / "one"
+    items.mkdir(parents=True)
+    soundfile.write(items / "ref.wav", speech_like(22_050 * 2), 22_050)
+    rows = evaluate(codec, items.parent, [5500], tmp_path / "decoded")
+    assert [row["condition"] for row in rows] == ["uncoded", "5500bps"]
+    assert rows[0]["mel_db"] == 0
+    assert rows[1]["mel_db"] > 0
+    assert 1.0 <= rows[1]["pesq_wb"] <= 4.65
+    assert (tmp_path / "decoded" / "5500bps" / "one.wav").exists()

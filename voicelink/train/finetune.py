@@ -1,0 +1,129 @@
+"""Second stage of the vocoder: coded mels mixed in, and light STFT discriminators beside the spectral losses."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from voicelink.codec.bvrnn import Bvrnn, sent_mask
+from voicelink.train.data import LogMel, Segment, SpeechData
+from voicelink.train.discriminators import Discriminators, discriminator_loss, generator_loss
+from voicelink.train.export import load_coder, load_vocoder
+from voicelink.train.loop import clip_gradients
+from voicelink.train.losses import SpectralLoss
+from voicelink.train.vocoder import render, target
+from voicelink.units import FRAME_SAMPLES
+
+#: Frames coded before a segment, so that the coder's state is settled where the vocoder starts to learn.
+WARM_UP_FRAMES = 24
+
+
+class FinetuneTask:
+    """One step of fine-tuning; see `loop.Task`.
+
+    Recipe keys beside the vocoder's: `coder_run`, `vocoder_run` (run folders to start from), `coded_share` of
+    segments, `favoured_bits`, `adversarial_weight`, `matching_weight`, `discriminator_every` (steps), `ema`.
+    """
+
+    def __init__(self, recipe: dict, data: SpeechData) -> None:
+        self.recipe, self.data = recipe, data
+        self.model = load_vocoder(Path(recipe["vocoder_run"])).train()
+        self.average = copy.deepcopy(self.model).requires_grad_(False)
+        self.coder = load_coder(Path(recipe["coder_run"])).requires_grad_(False)
+        self.judges = Discriminators()
+        self.log_mel, self.loss = LogMel(), SpectralLoss(linear=recipe["linear_weight"])
+        self.modules = {"vocoder": self.average, "live": self.model, "judges": self.judges}
+        self.optimisers = {
+            "vocoder": torch.optim.AdamW(
+                self.model.parameters(), lr=recipe["lr"], betas=(0.8, 0.99), weight_decay=0.01
+            ),
+            "judges": torch.optim.AdamW(self.judges.parameters(), lr=recipe["lr"], betas=(0.8, 0.99)),
+        }
+
+    def step(self, rng: np.random.Generator, step: int) -> dict[str, float]:
+        """Generator step, and every `discriminator_every` steps one of the discriminators."""
+        segment, mel = self._batch(rng)
+        made, f0_loss = render(self.model, mel, segment)
+        true = target(segment)
+        losses = {}
+        if self.recipe["adversarial_weight"] and step % self.recipe["discriminator_every"] == 0:
+            losses["judges"] = self._judge(true, made.detach())
+        spectral = self.loss(made, true, segment.band_hz)
+        total = self.recipe["spectral_weight"] * spectral + f0_loss
+        if self.recipe["adversarial_weight"] and step >= self.recipe["warmup"]:
+            adversarial, matching = self._persuade(true, made, segment.band_hz)
+            total = total + self.recipe["adversarial_weight"] * adversarial + self.recipe["matching_weight"] * matching
+            losses |= {"adversarial": adversarial.item(), "matching": matching.item()}
+        self.optimisers["vocoder"].zero_grad(set_to_none=True)
+        total.backward()
+        clip_gradients(self.model, 50.0)
+        self.optimisers["vocoder"].step()
+        self._follow(step)
+        return {"spectral": spectral.item(), "f0": f0_loss.item(), **losses}
+
+    def carried(self) -> object:
+        """Nothing: each step draws its own segments."""
+        return None
+
+    def restore(self, carried: object) -> None:
+        """Nothing to restore."""
+
+    def _batch(self, rng: np.random.Generator) -> tuple[Segment, Tensor]:
+        """Segments, and their mels: coded at random bits a frame for a share of them, true for the rest."""
+        frames, count = self.recipe["frames"], self.recipe["batch"]
+        wide = self.data.segments(rng, count, frames + WARM_UP_FRAMES)
+        mel = self.log_mel(wide.audio)
+        coded = round(count * self.recipe["coded_share"])
+        if coded:
+            bits = [self._bits(rng) for _ in range(coded)]
+            mel = torch.cat([code(self.coder, mel[:coded], torch.tensor(bits)), mel[coded:]])
+        cut = WARM_UP_FRAMES
+        return Segment(wide.audio[:, FRAME_SAMPLES * cut :], wide.f0_hz[:, cut:], wide.band_hz), mel[:, cut:]
+
+    def _bits(self, rng: np.random.Generator) -> int:
+        return int(rng.choice(self.recipe["favoured_bits"]) if rng.random() < 0.7 else rng.integers(8, 65))
+
+    def _judge(self, true: Tensor, made: Tensor) -> float:
+        loss = discriminator_loss(self.judges(true), self.judges(made))
+        self.optimisers["judges"].zero_grad(set_to_none=True)
+        loss.backward()
+        clip_gradients(self.judges, 10.0)
+        self.optimisers["judges"].step()
+        return loss.item()
+
+    def _persuade(self, true: Tensor, made: Tensor, band_hz: Tensor) -> tuple[Tensor, Tensor]:
+        self.judges.requires_grad_(False)
+        with torch.no_grad():
+            real = self.judges(true)
+        losses = generator_loss(real, self.judges(made))
+        self.judges.requires_grad_(True)
+        return losses
+
+    def _follow(self, step: int) -> None:
+        """Exponential moving average of the weights, the form that is exported."""
+        decay = min(self.recipe["ema"], (1 + step) / (10 + step))
+        with torch.no_grad():
+            for slow, fast in zip(self.average.parameters(), self.model.parameters(), strict=True):
+                slow.lerp_(fast, 1 - decay)
+
+
+@torch.no_grad()
+def code(coder: Bvrnn, mel: Tensor, bits: Tensor) -> Tensor:
+    """Mels [B, T, 80] after coding from a zero state at `bits` [B] a frame."""
+    sent, state, decoded = sent_mask(bits, coder.config.bits), coder.initial_state(len(mel)), []
+    for frame in mel.unbind(1):
+        _, made, state = coder.encode_step(frame, sent, state)
+        decoded.append(made)
+    return torch.stack(decoded, dim=1)
+
+
+def train(recipe: dict, data: Path, out: Path) -> int:
+    """Fine-tune by `recipe` on the prepared folder `data` into run folder `out`; returns the step reached."""
+    from voicelink.train.loop import run  # noqa: PLC0415
+
+    torch.manual_seed(recipe["seed"])
+    return run(FinetuneTask(recipe, SpeechData(data, recipe.get("sources"))), recipe, out)
