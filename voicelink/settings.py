@@ -26,9 +26,7 @@ def parse_address(text: str) -> Address:
     bracketed = host.startswith("[") and host.endswith("]")
     host = host[1:-1] if bracketed else host
     if not colon or not host or (":" in host and not bracketed) or not _is_port(port):
-        raise ConfigError(
-            f"{text!r} is not HOST:PORT, such as 192.0.2.1:{DEFAULT_PORT} or [::1]:{DEFAULT_PORT}"
-        )
+        raise ConfigError(f"{text!r} is not HOST:PORT, such as 192.0.2.1:{DEFAULT_PORT} or [::1]:{DEFAULT_PORT}")
     return host, int(port)
 
 
@@ -64,12 +62,8 @@ class SessionSettings:
     name: str = setting("", "the name shown to the peer, and registered at a server")
     model_ids: tuple[str, ...] = setting((), "codec models this end can run, best first")
     bits_min: int = setting(8, "fewest bits a frame (86.13 bit/s each)", low=1, high=MAX_BITS_PER_FRAME)
-    bits_max: int = setting(
-        MAX_BITS_PER_FRAME, "most bits a frame (86.13 bit/s each)", low=1, high=MAX_BITS_PER_FRAME
-    )
-    frames_per_packet: int = setting(
-        2, "frames (11.6 ms each) wanted in a packet", low=1, high=MAX_FRAMES_PER_PACKET
-    )
+    bits_max: int = setting(MAX_BITS_PER_FRAME, "most bits a frame (86.13 bit/s each)", low=1, high=MAX_BITS_PER_FRAME)
+    frames_per_packet: int = setting(2, "frames (11.6 ms each) wanted in a packet", low=1, high=MAX_FRAMES_PER_PACKET)
     frames_per_packet_min: int = setting(
         1, "fewest frames in a packet that are acceptable", low=1, high=MAX_FRAMES_PER_PACKET
     )
@@ -85,16 +79,12 @@ class SessionSettings:
         low=0,
         high=MAX_REDUNDANCY,
     )
-    redundant_bits: int = setting(
-        0, "bits of a repeated frame; 0 repeats it whole", low=0, high=MAX_BITS_PER_FRAME
-    )
+    redundant_bits: int = setting(0, "bits of a repeated frame; 0 repeats it whole", low=0, high=MAX_BITS_PER_FRAME)
     playout_delay_ms: int = setting(
         60, "how long the fastest packet's first frame waits before it is played, ms", low=0, high=2000
     )
     direct_path: bool = setting(True, "leave the relay for a direct path between the two ends when one works")
-    setup_timeout_ms: int = setting(
-        5_000, "give up when nothing at all answers a request, ms", low=100, high=60_000
-    )
+    setup_timeout_ms: int = setting(5_000, "give up when nothing at all answers a request, ms", low=100, high=60_000)
     answer_timeout_ms: int = setting(30_000, "how long a call rings, ms", low=1_000, high=300_000)
     silence_timeout_ms: int = setting(
         10_000, "end the call when nothing was heard of the peer, ms", low=1_000, high=300_000
@@ -112,9 +102,7 @@ class ServerSettings:
     metrics: str = setting("", "HOST:PORT (TCP) for Prometheus metrics; empty for none")
     max_registrations: int = setting(10_000, "most names registered at a time", low=1, high=10_000_000)
     max_calls: int = setting(1_000, "most calls relayed at a time", low=1, high=1_000_000)
-    registration_lifetime_s: int = setting(
-        60, "a name not refreshed for so long is forgotten, s", low=3, high=3_600
-    )
+    registration_lifetime_s: int = setting(60, "a name not refreshed for so long is forgotten, s", low=3, high=3_600)
     call_idle_s: int = setting(60, "a call without a datagram for so long is forgotten, s", low=3, high=3_600)
 
 
@@ -127,9 +115,7 @@ class LinkSettings:
         0.0, "mean length of a loss burst, packets, 1 or more; 0 for independent losses", low=0.0, high=1000.0
     )
     delay_ms: float = setting(0.0, "delay of every packet, ms", low=0.0, high=10_000.0)
-    jitter_ms: float = setting(
-        0.0, "most additional delay, drawn evenly from 0 to this, ms", low=0.0, high=10_000.0
-    )
+    jitter_ms: float = setting(0.0, "most additional delay, drawn evenly from 0 to this, ms", low=0.0, high=10_000.0)
     reorder: bool = setting(False, "let jitter reorder packets; else a late one holds up those behind it")
     seed: int = setting(0, "seed of the loss and jitter generators", low=0, high=2**63 - 1)
 

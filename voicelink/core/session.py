@@ -167,9 +167,7 @@ class Session:
         return self._stats.copy()
 
     # ---- helpers ---------------------------------------------------------------------------------
-    def _on_media(
-        self, header: Header, packet: MediaPacket, size_bytes: int, source: Address, now_ns: int
-    ) -> bool:
+    def _on_media(self, header: Header, packet: MediaPacket, size_bytes: int, source: Address, now_ns: int) -> bool:
         link = self._signalling.link
         if link is None or header.connection_id != link.connection_id:
             return False

@@ -112,9 +112,7 @@ class Signalling:
             self._on_outcome(outcome, now_ns)
         return True
 
-    def on_control(
-        self, connection_id: int, message: msg.ControlMessage, source: Address, now_ns: int
-    ) -> bool:
+    def on_control(self, connection_id: int, message: msg.ControlMessage, source: Address, now_ns: int) -> bool:
         """Take a peer's message (reports are not ours); False where it is out of turn or a stranger's."""
         link = self.link
         if link is None or connection_id != link.connection_id:

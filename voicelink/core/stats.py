@@ -122,9 +122,7 @@ class Stats:
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers for JSON: counts under their names, times in ms, distributions as mean and p95."""
         plain: dict[str, Any] = {
-            f.name: getattr(self, f.name)
-            for f in fields(self)
-            if f.type == "int" and not f.name.endswith("_ns")
+            f.name: getattr(self, f.name) for f in fields(self) if f.type == "int" and not f.name.endswith("_ns")
         }
         plain["wire_kbps"] = round(self.wire_kbps, 3)
         plain["buffer_ms"] = {
