@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 from pathlib import Path
 
@@ -21,8 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, stream=sys.stderr)
     given = {"server.listen": options.listen, "server.metrics": options.metrics}
     try:
-        overrides = {key: value for key, value in given.items() if value is not None}
-        effective = load(options.config, os.environ, overrides)
+        effective = load(options.config, options={key: value for key, value in given.items() if value is not None})
         run_server(effective.settings.server, json_output=options.json)
     except VoicelinkError as error:
         print(f"voicelink_server: {error}", file=sys.stderr)  # noqa: T201

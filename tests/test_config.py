@@ -17,7 +17,7 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_nothing_set_is_the_defaults() -> None:
-    assert load().settings == Settings()
+    assert load(environ={}).settings == Settings()
 
 
 def test_the_command_line_wins_over_the_environment_over_the_file(tmp_path: Path) -> None:
@@ -34,6 +34,11 @@ def test_the_command_line_wins_over_the_environment_over_the_file(tmp_path: Path
         "default",
     ]
     assert as_dict(effective)["session.bits_max"] == {"value": 30, "source": "VOICELINK_SESSION_BITS_MAX"}
+
+
+def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOICELINK_SESSION_NAME", "carol")
+    assert load(options={"session.bits_max": 9}).settings.session.name == "carol"
 
 
 def test_environment_texts_become_the_right_types() -> None:
@@ -70,7 +75,7 @@ def test_environment_texts_become_the_right_types() -> None:
 def test_errors_name_file_key_value_and_what_is_allowed(tmp_path: Path, text: str, message: str) -> None:
     path = write(tmp_path, text)
     with pytest.raises(ConfigError) as error:
-        load(path)
+        load(path, {})
     assert str(path) in str(error.value)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
@@ -87,7 +92,7 @@ def test_environment_errors_name_the_variable() -> None:
 
 def test_the_sample_and_the_description_are_toml(tmp_path: Path) -> None:
     effective = load(None, {}, {"session.name": 'bo"b\\', "session.model_ids": ["a", "b"]})
-    assert load(write(tmp_path, describe(effective))).settings == effective.settings
+    assert load(write(tmp_path, describe(effective)), {}).settings == effective.settings
     assert all(not table for table in toml.loads(sample()).values())
     lines = [line[1:] for line in sample().splitlines() if line[:1] == "#" and line[1:2] != " "]
     tables = [line for line in sample().splitlines() if line.startswith("[")]
@@ -97,4 +102,4 @@ def test_the_sample_and_the_description_are_toml(tmp_path: Path) -> None:
 
 def test_the_sample_uncommented_is_the_defaults(tmp_path: Path) -> None:
     text = "\n".join(line[1:] if line[:1] == "#" and line[1:2] != " " else line for line in sample().splitlines())
-    assert load(write(tmp_path, text)).settings == Settings()
+    assert load(write(tmp_path, text), {}).settings == Settings()

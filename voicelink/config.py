@@ -7,6 +7,7 @@ the key, the value and what is allowed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
@@ -41,18 +42,18 @@ class Effective:
 def load(
     path: Path | None = None,
     environ: Mapping[str, str] | None = None,
-    overrides: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Effective:
-    """Settings from the file at `path`, then `environ`, then `overrides` (by key, from the command line).
+    """Settings from the file at `path`, then `environ` (the process's own by default), then `options` by key.
 
     Raises ConfigError for a file that cannot be read, unknown keys, wrong types and values out of range.
     """
     values: dict[str, tuple[Any, str]] = {}
     if path is not None:
         values |= {key: (value, str(path)) for key, value in _from_file(path)}
-    for variable, (key, text) in _from_environment(environ or {}):
+    for variable, (key, text) in _from_environment(os.environ if environ is None else environ):
         values[key] = (_parse_text(_field(key, variable), text, variable), variable)
-    values |= {key: (value, COMMAND_LINE) for key, value in (overrides or {}).items()}
+    values |= {key: (value, COMMAND_LINE) for key, value in (options or {}).items()}
     settings = Settings()
     for key, (value, source) in values.items():
         table, name = _split(key)

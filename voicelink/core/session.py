@@ -69,11 +69,11 @@ class Session:
         self._signalling.call_name(name, server, now_ns)
 
     def accept(self, now_ns: int) -> None:
-        """Answer the IncomingCall."""
+        """Answer the IncomingCall. No effect where the caller has given up meanwhile."""
         self._signalling.accept(now_ns)
 
     def refuse(self, now_ns: int, detail: str = "") -> None:
-        """Refuse the IncomingCall; `detail` is shown to the caller."""
+        """Refuse the IncomingCall; `detail` is shown to the caller. No effect as in `accept`."""
         self._signalling.refuse(now_ns, detail)
 
     def end(self, now_ns: int, detail: str = "") -> None:

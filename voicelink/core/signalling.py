@@ -25,6 +25,7 @@ END_TIMEOUT_NS: Final = 2 * NS_PER_S
 #: A callee rings so much longer than the caller waits: only where the caller's own end did not get through.
 CALLEE_PATIENCE_NS: Final = 3 * NS_PER_S
 
+_OVER: Final = (State.ENDING, State.ENDED)
 _BEFORE_A_CALL: Final = (State.IDLE, State.REGISTERING, State.LISTENING, State.LOOKING_UP)
 
 
@@ -77,6 +78,8 @@ class Signalling:
 
     def accept(self, now_ns: int) -> None:
         """As Session.accept."""
+        if self.state in _OVER:
+            return
         self._move(Trigger.ACCEPT)
         link = self._call_link()
         self._ring_over_ns = None
@@ -85,13 +88,15 @@ class Signalling:
 
     def refuse(self, now_ns: int, detail: str) -> None:
         """As Session.refuse."""
+        if self.state in _OVER:
+            return
         if self.state is not State.INCOMING:
             raise LocalProtocolError(f"there is no call to refuse while {self.state.name.lower()}")
         self._leave(EndReason.REFUSED, detail or "the call was refused", now_ns)
 
     def end(self, now_ns: int, detail: str) -> None:
         """As Session.end."""
-        if self.state in (State.ENDING, State.ENDED):
+        if self.state in _OVER:
             return
         if self.state in _BEFORE_A_CALL:
             self._finish(ev.Ended(EndReason.CANCELLED, False, detail or "stopped before there was a call"))
@@ -254,7 +259,7 @@ class Signalling:
     def _on_end(self, message: msg.Refuse | msg.End, source: Address) -> None:
         link = self._call_link()
         link.send(msg.Ok(link.exchange.next_id(), message.id), source)
-        if self.state not in (State.ENDING, State.ENDED):
+        if self.state not in _OVER:
             reason = _reason(message.reason, EndReason.HUNG_UP)
             self._finish(ev.Ended(reason, True, message.detail or f"the peer ended the call: {reason}"))
 

@@ -1,0 +1,149 @@
+"""Misuse of a session raises; what its user cannot know yet does not."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.core.world import SERVER, A, B, World, frame, seeded_entropy
+from voicelink.core import events as ev
+from voicelink.core.session import Session
+from voicelink.core.states import State
+from voicelink.errors import LocalProtocolError
+from voicelink.settings import SessionSettings
+
+
+def fresh(**settings: object) -> Session:
+    return Session(SessionSettings(model_ids=("m",), **settings), entropy=seeded_entropy(1))  # type: ignore[arg-type]
+
+
+def connected() -> World:
+    world = World()
+    world.session(A, bits_max=40, bits_min=16)
+    world.session(B)
+    world.connect()
+    return world
+
+
+def test_what_is_out_of_turn_raises() -> None:
+    session = fresh()
+    for step in (session.accept, session.refuse, lambda now: session.send_frame(frame(0), now)):
+        with pytest.raises(LocalProtocolError, match="while idle"):
+            step(0)
+    session.listen(0)
+    with pytest.raises(LocalProtocolError, match="dial is not possible while listening"):
+        session.call(B, 0)
+
+
+def test_names_are_checked() -> None:
+    with pytest.raises(LocalProtocolError, match="at most 64 bytes"):
+        fresh(name="x" * 65)
+    with pytest.raises(LocalProtocolError, match="printable"):
+        fresh(name="a\nb")
+    with pytest.raises(LocalProtocolError, match="needs a name"):
+        fresh().listen(0, SERVER)
+    with pytest.raises(LocalProtocolError, match=r"1\.\.64 bytes"):
+        fresh().call_name("", SERVER, 0)
+
+
+def test_frames_must_fit_what_was_agreed() -> None:
+    world = connected()
+    a = world.machines[A]
+    assert isinstance(a, Session)
+    with pytest.raises(LocalProtocolError, match=r"a frame of 41 bits where the call agreed on 16\.\.40"):
+        a.send_frame(frame(0, 41), world.now_ns)
+    a.send_frame(frame(0, 40), world.now_ns)
+    with pytest.raises(LocalProtocolError, match="indices must rise"):
+        a.send_frame(frame(0, 40), world.now_ns)
+
+
+def test_bits_may_move_during_the_call() -> None:
+    world = connected()
+    for first, bits in ((0, 40), (172, 16), (344, 33)):
+        world.talk(A, B, 2.0, first=first, bits=bits)
+    played = [d.frame for d in world.played[B] if isinstance(d, ev.Play)]
+    assert {f.bits for f in played} == {40, 16, 33}
+    assert all(f == frame(f.index, f.bits) for f in played)
+
+
+def test_an_ended_session_is_quiet() -> None:
+    world = connected()
+    a = world.machines[A]
+    assert isinstance(a, Session)
+    a.end(world.now_ns)
+    world.run_ms(1000)
+    assert a.state is State.ENDED
+    for step in (a.end, a.accept, a.refuse, a.handle_timer):
+        step(world.now_ns)
+    a.send_frame(frame(0), world.now_ns)
+    assert a.pull_frame(world.now_ns) == ev.Wait()
+    assert a.datagrams_to_send(world.now_ns) == []
+    assert a.next_event() is None
+
+
+def test_accepting_a_call_that_was_just_cancelled_is_harmless() -> None:
+    world = World()
+    a, b = world.session(A), world.session(B)
+    b.listen(world.now_ns)
+    a.call(B, world.now_ns)
+    world.run_until(B, ev.IncomingCall)
+    a.end(world.now_ns)
+    world.run_ms(200)
+    b.accept(world.now_ns)
+    assert b.state is State.ENDED
+
+
+def test_a_stopped_listener_gives_its_name_back() -> None:
+    world = World()
+    server = world.server()
+    b = world.session(B, name="bob")
+    b.listen(world.now_ns, SERVER)
+    world.run_ms(500)
+    assert len(server.directory) == 1
+    b.end(world.now_ns)
+    world.run_ms(500)
+    assert len(server.directory) == 0
+    assert b.state is State.ENDED
+
+
+def test_timers_that_fire_early_or_often_do_no_harm() -> None:
+    world = connected()
+    a = world.machines[A]
+    before = a.next_timer_ns()
+    for _ in range(10):
+        a.handle_timer(world.now_ns)
+    assert a.next_timer_ns() == before
+    assert a.datagrams_to_send(world.now_ns) == []
+
+
+@given(st.lists(st.binary(max_size=100), max_size=10), st.integers(0, 3))
+def test_any_bytes_from_anybody_are_counted_and_dropped(datagrams: list[bytes], state: int) -> None:
+    session = fresh(name="x")
+    starts = (lambda: None, lambda: session.listen(0), lambda: session.call(B, 0), lambda: session.listen(0, SERVER))
+    starts[state]()
+    session.datagrams_to_send(0)
+    where = session.state
+    for data in datagrams:
+        session.handle_datagram(data, B, 1)
+    assert session.state is where
+    counted = session.stats.packets_invalid + session.stats.packets_unexpected
+    assert counted == len(datagrams)
+    assert session.datagrams_to_send(1) == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_same_seed_gives_the_same_call(seed: int) -> None:
+    def one() -> tuple[list[ev.PlayoutDecision], dict[str, object]]:
+        world = World()
+        world.link.rng = random.Random(seed)
+        world.session(A, redundancy=1)
+        world.session(B, redundancy=1)
+        world.connect()
+        world.link.loss, world.link.jitter_ms = 0.1, 40.0
+        world.talk(A, B, 3.0)
+        return world.played[B], world.machines[B].stats.to_dict()
+
+    assert one() == one()
