@@ -90,7 +90,7 @@ class SessionSettings:
         10_000, "end the call when nothing was heard of the peer, ms", low=1_000, high=300_000
     )
     report_interval_ms: int = setting(
-        1_000, "time between receiver reports, which also keep the path open, ms", low=100, high=10_000
+        1_000, "time between receiver reports, which also keep the path open, ms", low=100, high=1_000
     )
 
 

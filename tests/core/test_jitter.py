@@ -9,7 +9,7 @@ import pytest
 
 from tests.core.world import frame
 from voicelink.core.events import Conceal, Play, PlayoutDecision, Skip, Stretch, Wait
-from voicelink.core.jitter import CAPACITY_FRAMES, FRAME_NS, JitterBuffer
+from voicelink.core.jitter import CAPACITY_FRAMES, CONCEALED_KEPT, FRAME_NS, JitterBuffer
 from voicelink.core.stats import Stats
 from voicelink.units import NS_PER_MS, NS_PER_S, frames_to_ns
 
@@ -213,3 +213,21 @@ def test_a_changed_delay_is_reached() -> None:
             pass
     assert 4 <= stats.frames_inserted <= 6
     assert stats.frames_concealed == 0
+
+
+def test_a_later_whole_copy_replaces_a_coarse_one_before_its_slot() -> None:
+    stats = Stats()
+    buffer = JitterBuffer(0, stats)
+    buffer.insert([frame(1)], [frame(0, 8)], 0)
+    buffer.insert([frame(3)], [frame(2, 8)], 1)
+    buffer.insert([frame(2)], [], 2)
+    assert [buffer.pull(10 + i) for i in range(3)] == [Play(frame(1)), Play(frame(2)), Play(frame(3))]
+    assert (stats.frames_recovered, stats.frames_received) == (1, 3)
+
+
+def test_what_is_remembered_of_concealed_frames_is_bounded() -> None:
+    buffer = JitterBuffer(0, Stats())
+    buffer.insert([frame(0)], [], 0)
+    for i in range(3 * CONCEALED_KEPT):
+        buffer.pull(frames_to_ns(i))
+    assert len(buffer._concealed) == CONCEALED_KEPT

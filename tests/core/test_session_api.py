@@ -10,10 +10,14 @@ from hypothesis import strategies as st
 
 from tests.core.world import SERVER, A, B, World, frame, seeded_entropy
 from voicelink.core import events as ev
+from voicelink.core.negotiate import offer_of
+from voicelink.core.paths import MAX_ADDRESSES, PROBE_INTERVAL_NS, Paths
 from voicelink.core.session import Session
 from voicelink.core.states import State
 from voicelink.errors import LocalProtocolError
 from voicelink.settings import SessionSettings
+from voicelink.wire.control import Answer, End, Ringing, encode_control
+from voicelink.wire.packet import join, split
 
 
 def fresh(**settings: object) -> Session:
@@ -147,3 +151,100 @@ def test_the_same_seed_gives_the_same_call(seed: int) -> None:
         return world.played[B], world.machines[B].stats.to_dict()
 
     assert one() == one()
+
+
+def test_hanging_up_while_our_phone_rings_refuses() -> None:
+    world = World()
+    a, b = world.session(A), world.session(B)
+    b.listen(world.now_ns)
+    a.call(B, world.now_ns)
+    world.run_until(B, ev.IncomingCall)
+    b.end(world.now_ns, "busy cooking")
+    assert world.run_until(A, ev.Ended) == ev.Ended(ev.EndReason.REFUSED, True, "busy cooking")
+
+
+def test_a_lost_confirmation_is_made_good_by_media() -> None:
+    world = World()
+    a, b = world.session(A), world.session(B)
+    b.listen(world.now_ns)
+    a.call(B, world.now_ns)
+    world.run_until(B, ev.IncomingCall)
+    b.accept(world.now_ns)
+    world.link.blocked = {(A, B)}
+    world.run_until(A, ev.Connected)
+    assert b.state is State.ANSWERED
+    world.run_ms(20)
+    world.link.blocked = set()
+    for i in range(2):
+        a.send_frame(frame(i), world.now_ns)
+    world.run_ms(15)
+    assert b.state is State.CONNECTED
+    assert b.stats.packets_received == 1
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_hellos_answers_and_ends_may_come_twice(seed: int) -> None:
+    world = World()
+    world.link.duplicate, world.link.jitter_ms = 0.9, 30.0
+    world.link.rng.seed(seed)
+    world.session(A)
+    world.session(B)
+    world.connect()
+    world.run_ms(500)
+    world.machines[B].end(world.now_ns)
+    world.run_until(A, ev.Ended)
+    world.run_until(B, ev.Ended)
+    for address in (A, B):
+        kinds = [type(e) for e in world.events[address] if not isinstance(e, ev.PeerReport)]
+        assert len(kinds) == len(set(kinds)), kinds
+
+
+def test_an_answer_that_fits_nothing_ends_the_call() -> None:
+    """A callee that negotiates wrongly (another version's mistake, say) is not believed."""
+    world = World()
+    a = world.session(A)
+    a.call(B, world.now_ns)
+    ((hello, _),) = a.datagrams_to_send(world.now_ns)
+    header, _ = split(hello)
+    wrong = Answer(1, "b", offer_of(SessionSettings(model_ids=("other",))), ())
+    a.handle_datagram(join(header, encode_control(Ringing(1, 1))), B, world.now_ns)
+    a.handle_datagram(join(header, encode_control(wrong)), B, world.now_ns)
+    assert a.state is State.ENDING
+    world.run_ms(3000)
+    ended = world.run_until(A, ev.Ended)
+    assert isinstance(ended, ev.Ended)
+    assert (ended.reason, ended.by_peer) == (ev.EndReason.INCOMPATIBLE, False)
+
+
+def test_an_unknown_reason_is_taken_as_a_hang_up() -> None:
+    world = connected()
+    b = world.machines[B]
+    a_link = world.machines[A]._signalling.link  # type: ignore[union-attr]
+    assert a_link is not None
+    a_link.send(End(999, "tired", ""), B)
+    world.run_ms(100)
+    ended = world.run_until(B, ev.Ended)
+    assert isinstance(b, Session)
+    assert ended == ev.Ended(ev.EndReason.HUNG_UP, True, "the peer ended the call: hung up")
+
+
+def test_probing_rests_and_begins_again() -> None:
+    world = World()
+    world.session(A)
+    world.session(B, name="bob")
+    world.server()
+    world.link.blocked = {(A, B), (B, A)}
+    world.connect(relayed=True)
+    world.run_ms(10_000)
+    world.link.blocked = set()
+    world.run_ms(12_000)
+    assert any(isinstance(e, ev.PathChanged) and not e.relayed for e in world.events[A])
+
+
+def test_addresses_of_another_family_are_not_tried() -> None:
+    paths = Paths(SERVER, relayed=True)
+    paths.start([("2001:db8::1", 5), B], 0)
+    assert paths.to_probe(0) == [B]
+    for port in range(100):
+        paths.add(("192.0.2.50", 1000 + port))
+    assert len(paths.to_probe(PROBE_INTERVAL_NS)) == MAX_ADDRESSES - 1

@@ -16,6 +16,7 @@ from tests.core.world import frame
 from voicelink.core import events as ev
 from voicelink.core.switchboard import Switchboard
 from voicelink.errors import CallError, ConfigError, LocalProtocolError
+from voicelink.net.address import bind_udp
 from voicelink.net.loop import run
 from voicelink.net.udp import RelayDriver, SessionDriver
 from voicelink.settings import Address, LinkSettings, ServerSettings, SessionSettings, format_address
@@ -162,5 +163,35 @@ def test_a_frame_leaves_and_arrives_within_milliseconds() -> None:
                     await asyncio.sleep(0)
                 waits_ns.append(time.monotonic_ns() - start_ns)
             assert sorted(waits_ns)[25] < 20_000_000
+
+    run(main())
+
+
+def test_a_socket_bound_to_all_addresses_names_the_one_that_leads_to_the_server() -> None:
+    async def main() -> None:
+        async with (
+            await server() as relay,
+            await SessionDriver.open(SETTINGS) as a,
+            await SessionDriver.open(BOB) as b,
+        ):
+            await connected(a, b, relay)
+            assert (await wait_for(a, ev.PathChanged)).path == ("127.0.0.1", b.local_address[1])
+
+    run(main())
+
+
+def test_a_call_over_ipv6() -> None:
+    try:
+        bind_udp(("::1", 0)).close()
+    except CallError:
+        pytest.skip("no IPv6 here")
+
+    async def main() -> None:
+        async with (
+            await SessionDriver.open(SETTINGS, local=("::1", 0)) as a,
+            await SessionDriver.open(SETTINGS, local=("::1", 0)) as b,
+        ):
+            connections = await connected(a, b)
+            assert connections[0].path == b.local_address
 
     run(main())

@@ -59,10 +59,6 @@ class Exchange(Generic[M]):
         del self._pending[request_id]
         return pending.message
 
-    def waiting_for(self, kind: type) -> M | None:
-        """The oldest request of class `kind` without a reply, or None."""
-        return next((p.message for p in self._pending.values() if isinstance(p.message, kind)), None)
-
     def drop(self, kind: type) -> None:
         """Give up all requests of class `kind` in silence."""
         self._pending = {i: p for i, p in self._pending.items() if not isinstance(p.message, kind)}
