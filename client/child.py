@@ -43,9 +43,7 @@ class Child:
                     if key in (message.get("event"), *message):
                         return message
         except TimeoutError:
-            raise CallError(
-                f"{self.name}: no '{key}' within {timeout_s:.0f} s; {self._complaint()}"
-            ) from None
+            raise CallError(f"{self.name}: no '{key}' within {timeout_s:.0f} s; {self._complaint()}") from None
 
     async def finish(self, timeout_s: float) -> None:
         """Wait for its end. Raises CallError where it failed or goes on."""
@@ -85,9 +83,7 @@ class Child:
         """The last line it wrote to standard error."""
         lines = self._log.read_text(errors="replace").strip().splitlines()
         code = self._process.returncode
-        return (
-            lines[-1] if lines else "it said nothing" if code is None else f"it ended with exit code {code}"
-        )
+        return lines[-1] if lines else "it said nothing" if code is None else f"it ended with exit code {code}"
 
 
 @asynccontextmanager

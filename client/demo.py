@@ -67,9 +67,7 @@ async def run_demo(plan: DemoPlan, view: DemoView) -> dict[str, Any]:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise AudioError(
-            f"{out}: cannot be made ({error.strerror or error}); choose another --out"
-        ) from error
+        raise AudioError(f"{out}: cannot be made ({error.strerror or error}); choose another --out") from error
     for name, clip in zip(NAMES, plan.clips or bundled_clips(), strict=False):
         write_audio(out / f"{name}_said.wav", clip_for(clip, plan.seconds), SAMPLE_RATE_HZ)
     with tempfile.TemporaryDirectory(prefix="voicelink-demo-") as scratch:

@@ -41,18 +41,14 @@ ROWS: Final = (
 )
 
 
-def write_results(
-    out: Path, scratch: Path, ends: dict[str, Figures], conditions: dict[str, object]
-) -> Figures:
+def write_results(out: Path, scratch: Path, ends: dict[str, Figures], conditions: dict[str, object]) -> Figures:
     """Measure both directions of the call between the two `ends`; writes and returns the figures.
 
     Reads `NAME_said.wav` and `NAME_heard.wav` in `out` and `NAME.npz` in `scratch`; writes `spectrogram.png`,
     `report.html` and `figures.json` to `out`.
     """
     sounds = {
-        f"{name}_{what}": read_audio(out / f"{name}_{what}.wav")[0]
-        for name in ends
-        for what in ("said", "heard")
+        f"{name}_{what}": read_audio(out / f"{name}_{what}.wav")[0] for name in ends for what in ("said", "heard")
     }
     timelines = {name: Timeline.load(scratch / f"{name}.npz") for name in ends}
     buffer_ms = merged_buffer_ms(end.pop("buffer_steps") for end in ends.values())
@@ -83,9 +79,7 @@ def write_results(
     return figures
 
 
-def _tracks(
-    sounds: dict[str, Sound], timelines: dict[str, Timeline], ways: tuple[tuple[str, str], ...]
-) -> list[Track]:
+def _tracks(sounds: dict[str, Sound], timelines: dict[str, Timeline], ways: tuple[tuple[str, str], ...]) -> list[Track]:
     """Said and heard of each direction on the clock both share; 0 is when the first began to speak."""
     start_ns = min(timeline.capture_ns for timeline in timelines.values())
     tracks = []
@@ -126,9 +120,7 @@ def _opening(figures: Figures) -> str:
 
 
 def _ends_table(ends: dict[str, Figures]) -> str:
-    cells = (
-        (label, *(page.number(end[key], digits) for end in ends.values())) for label, key, digits in ROWS
-    )
+    cells = ((label, *(page.number(end[key], digits) for end in ends.values())) for label, key, digits in ROWS)
     return page.table(("", *ends), cells)
 
 
@@ -138,9 +130,7 @@ def _together(figures: Figures) -> list[tuple[str, str]]:
         ("mouth to ear, median and 95 %, ms", f"{page.number(delay['p50'])}, {page.number(delay['p95'])}"),
         ("jitter buffer, mean and 95 %, ms", f"{buffer['mean']:.1f}, {buffer['p95']:.1f}"),
     ]
-    return rows + [
-        (f"ESTOI {way.replace('_', ' ')}", page.number(v, 3)) for way, v in figures["estoi"].items()
-    ]
+    return rows + [(f"ESTOI {way.replace('_', ' ')}", page.number(v, 3)) for way, v in figures["estoi"].items()]
 
 
 def _explanations() -> list[str]:

@@ -23,9 +23,7 @@ class DemoScreen:
         self._ends: dict[str, dict[str, Any]] = {}
         self._phase = ""
         self._next_line_s = 0.0
-        self._live = (
-            Live(console=self._console, refresh_per_second=8, transient=True) if sys.stderr.isatty() else None
-        )
+        self._live = Live(console=self._console, refresh_per_second=8, transient=True) if sys.stderr.isatty() else None
 
     def __enter__(self) -> DemoScreen:
         if self._live is not None:
@@ -85,3 +83,17 @@ def _line(name: str, end: dict[str, Any]) -> str:
         f"{name} {end['seconds']:.0f} s: {end['wire_kbps']:.1f} kbit/s, buffer {end['buffer_ms']:.0f} ms, "
         f"played {end['played']}, concealed {end['concealed']}, lost {end['lost']}"
     )
+
+
+def summary(figures: dict[str, Any]) -> list[str]:
+    """The figures of a demonstration for a reader."""
+    delay, buffer, out = figures["mouth_to_ear_ms"], figures["buffer_ms"], figures["out"]
+    scores = ", ".join(f"{way.replace('_', ' ')} {score}" for way, score in figures["estoi"].items())
+    return [
+        f"codec {figures['bitrate_bps']} bit/s, with IP and UDP headers {figures['wire_kbps']:.1f} kbit/s each way",
+        f"mouth to ear {delay['p50']} ms median, {delay['p95']} ms 95 %; jitter buffer {buffer['mean']} ms mean",
+        f"sent {figures['frames_sent']} frames, played {figures['frames_played']}, "
+        f"concealed {figures['frames_concealed']}; lost {figures['packets_lost']} packets",
+        f"ESTOI {scores}; CPU {100 * figures['cpu_rtf']:.0f} % of one core for a client",
+        f"report: {out}/report.html",
+    ]

@@ -55,9 +55,7 @@ class Microphone:
         number, self.rate_hz = _find(sounddevice, device, "input")
         self._ring = Ring(round(RING_SECONDS * self.rate_hz))
         self.overruns = 0
-        self._stream = _open(
-            sounddevice.InputStream, sounddevice.PortAudioError, number, self.rate_hz, self._callback
-        )
+        self._stream = _open(sounddevice.InputStream, sounddevice.PortAudioError, number, self.rate_hz, self._callback)
 
     def start(self, now_ns: int) -> None:
         """Begin to capture."""
@@ -99,9 +97,7 @@ class Loudspeaker:
         self._ring = Ring(round(RING_SECONDS * self.rate_hz))
         self._ready_samples = READY_FRAMES * FRAME_SAMPLES * self.rate_hz // SAMPLE_RATE_HZ
         self.underruns = 0
-        self._stream = _open(
-            sounddevice.OutputStream, sounddevice.PortAudioError, number, self.rate_hz, self._callback
-        )
+        self._stream = _open(sounddevice.OutputStream, sounddevice.PortAudioError, number, self.rate_hz, self._callback)
 
     def start(self, now_ns: int) -> None:
         """Begin to play; two frames of silence first, so that the first frame does not come too late."""
@@ -158,9 +154,7 @@ def _find(sounddevice: Any, device: str, kind: str) -> tuple[int | None, int]:
     return (None if wanted is None else int(found["index"])), round(found["default_samplerate"])
 
 
-def _open(
-    make: Callable[..., Any], errors: type[Exception], number: int | None, rate_hz: int, callback: Any
-) -> Any:
+def _open(make: Callable[..., Any], errors: type[Exception], number: int | None, rate_hz: int, callback: Any) -> Any:
     block_samples = FRAME_SAMPLES * rate_hz // SAMPLE_RATE_HZ
     try:
         return make(

@@ -120,9 +120,7 @@ class Engine:
     @property
     def seconds(self) -> float:
         """How long it ran, or runs so far."""
-        return (
-            ((self.stopped_ns or time.monotonic_ns()) - self.started_ns) / NS_PER_S if self._thread else 0.0
-        )
+        return ((self.stopped_ns or time.monotonic_ns()) - self.started_ns) / NS_PER_S if self._thread else 0.0
 
     @property
     def cpu_rtf(self) -> float:
@@ -139,9 +137,7 @@ class Engine:
         """Times that captured sound was lost."""
         return self._source.overruns
 
-    def _guard(
-        self, port: MediaPort, encoder: Encoder, playout: Playout, failed: Callable[[Exception], None]
-    ) -> None:
+    def _guard(self, port: MediaPort, encoder: Encoder, playout: Playout, failed: Callable[[Exception], None]) -> None:
         try:
             self._run(port, encoder, playout)
         except Exception as error:

@@ -82,7 +82,5 @@ def _figure_class() -> Any:
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 (slow to load)
     except ModuleNotFoundError as error:
-        raise AudioError(
-            f"the picture needs {error.name}; install it: pip install 'voicelink[call]'"
-        ) from error
+        raise AudioError(f"the picture needs {error.name}; install it: pip install 'voicelink[call]'") from error
     return Figure

@@ -55,9 +55,7 @@ class LineView:
         now_s = time.monotonic()
         if now_s >= self._next_line_s:
             self._next_line_s = now_s + LINE_EVERY_S
-            self._say(
-                "status", status_text(status), seconds=round(status.seconds, 1), **status.stats.to_dict()
-            )
+            self._say("status", status_text(status), seconds=round(status.seconds, 1), **status.stats.to_dict())
 
     async def ask(self, call: IncomingCall) -> bool:
         """Yes."""

@@ -35,9 +35,7 @@ def sines(n: int, rate: int, hz: list[float]) -> np.ndarray:
     cuts=st.lists(st.integers(0, 2_000)),
     seed=st.integers(0, 99),
 )
-def test_output_does_not_depend_on_the_blocks(
-    rates: tuple[int, int], n: int, cuts: list[int], seed: int
-) -> None:
+def test_output_does_not_depend_on_the_blocks(rates: tuple[int, int], n: int, cuts: list[int], seed: int) -> None:
     x = np.random.default_rng(seed).standard_normal(n).astype(np.float32)
     whole, cut = stream(x, *rates, []), stream(x, *rates, cuts)
     assert len(whole) == -(-n * rates[1] // rates[0])

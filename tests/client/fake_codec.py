@@ -50,9 +50,7 @@ class FakeDecoder:
         self.state = FakeState(0, 0)
 
     def play_step(self, frame: Frame, state: FakeState) -> tuple[np.ndarray, FakeState]:
-        return _tone(frame.payload[0], state.vocoder), FakeState(
-            frame.payload[0], state.vocoder + FRAME_SAMPLES
-        )
+        return _tone(frame.payload[0], state.vocoder), FakeState(frame.payload[0], state.vocoder + FRAME_SAMPLES)
 
     def conceal_step(self, state: FakeState) -> tuple[np.ndarray, FakeState]:
         return _tone(state.coder, state.vocoder), FakeState(state.coder // 2, state.vocoder + FRAME_SAMPLES)

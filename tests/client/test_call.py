@@ -59,9 +59,7 @@ async def both(
     caller: Engine, callee: Engine, *, answer: bool = True, link: LinkSettings | None = None, **plan: Any
 ) -> tuple[CallOutcome, CallOutcome, View, View]:
     codec, called, calling = FakeCodec(), View(answer), View()
-    waiting = asyncio.ensure_future(
-        run_call(CallPlan(settings(name="bob"), local=LOCAL), codec, callee, called)
-    )
+    waiting = asyncio.ensure_future(run_call(CallPlan(settings(name="bob"), local=LOCAL), codec, callee, called))
     target = format_address(await called.address)
     call = CallPlan(settings(name="alice"), target, local=LOCAL, **plan)
     impairment = None if link is None else Link(link)
@@ -102,9 +100,7 @@ def test_a_call_carries_sound_both_ways_and_counts_it(tmp_path: Path) -> None:
 def test_a_file_that_is_the_microphone_ends_the_call() -> None:
     async def scenario() -> None:
         caller = Engine(FakeCodec(), PacedSource(bursts(0.3)), PacedSink())
-        placed, taken, _, _ = await both(
-            caller, Engine(FakeCodec(), null_source(), PacedSink()), end_with_input=True
-        )
+        placed, taken, _, _ = await both(caller, Engine(FakeCodec(), null_source(), PacedSink()), end_with_input=True)
         assert placed.figures["seconds"] == pytest.approx(1.3, abs=0.5)
         assert (placed.ended.by_peer, taken.ended.by_peer) == (False, True)
 

@@ -1,0 +1,198 @@
+"""`voicelink listen` and `voicelink call`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from voicelink.commands.common import MAX_BITRATE_BPS, MIN_BITRATE_BPS, CodecOptions, Common, command
+from voicelink.errors import ConfigError
+from voicelink.settings import DEFAULT_PORT, Settings, parse_address
+from voicelink.units import bits_per_frame
+
+if TYPE_CHECKING:
+    from voicelink_client.streams import Sink, Source
+
+#: Where `listen` without a server waits, so that a caller can know it.
+LISTEN_PORT: Final = DEFAULT_PORT + 1
+AUDIO_SUFFIXES: Final = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff"}
+
+Server = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Server that knows the names.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallOptions:
+    """Options of both ends of a call."""
+
+    name: Annotated[str | None, typer.Option(help="Your name: shown to the other, registered at the server.")] = None
+    local: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Own UDP address; port 0 takes a free one.")
+    ] = None
+    input: Annotated[
+        str | None, typer.Option(metavar="DEVICE|FILE|null", help="Microphone: name, number, audio file.")
+    ] = None
+    output: Annotated[
+        str | None, typer.Option(metavar="DEVICE|FILE|null", help="Loudspeaker: name, number, .wav file.")
+    ] = None
+    record: Annotated[
+        str | None, typer.Option(metavar="FILE.wav", help="Record both sides: left you, right the other.")
+    ] = None
+    bitrate: Annotated[
+        str | None,
+        typer.Option(metavar="MIN-MAX", help="Codec bitrates you accept, bit/s, in 86-5513; or one number."),
+    ] = None
+    frames_per_packet: Annotated[
+        int | None, typer.Option(help="Frames of 11.6 ms wanted in a packet, 1..8 (default 2).")
+    ] = None
+    redundancy: Annotated[
+        int | None, typer.Option(help="How many of the last frames a packet repeats, 0..4 (default 0).")
+    ] = None
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="Hang up after so long, s.")] = None
+    headless: Annotated[
+        bool, typer.Option("--headless", help="No terminal screen: lines on stderr; calls are answered.")
+    ] = False
+
+    def options(self) -> dict[str, Any]:
+        """As options for `Common.settings`. Raises ConfigError for a malformed bitrate."""
+        low, high = parse_bitrates(self.bitrate) if self.bitrate is not None else (None, None)
+        return {
+            "session.name": self.name,
+            "session.bits_min": low,
+            "session.bits_max": high,
+            "session.frames_per_packet": self.frames_per_packet,
+            "session.redundancy": self.redundancy,
+            "audio.input": self.input,
+            "audio.output": self.output,
+            "audio.record": self.record,
+        }
+
+
+def register(app: typer.Typer) -> None:
+    """Add the subcommands."""
+    command(app, "listen", "voicelink listen --name bob --server 192.0.2.1:47600")(listen)
+    command(app, "call", "voicelink call bob --server 192.0.2.1:47600 --record call.wav")(call)
+
+
+def listen(common: Common, options: CallOptions, codec: CodecOptions, server: Server = None) -> None:
+    """Wait for one call, take it, and print its statistics at the end. Calls are not encrypted.
+
+    With --server under your --name; without, at --local (default port 47601) for callers who know your address.
+    """
+    settings = common.settings(options.options() | codec.options())
+    if server is not None and not settings.session.name:
+        raise ConfigError("to be called by name, give it: --name NAME")
+    local = options.local or (f"0.0.0.0:{LISTEN_PORT}" if server is None else "0.0.0.0:0")
+    _run(common, options, settings, local, server=server)
+
+
+def call(
+    common: Common,
+    options: CallOptions,
+    codec: CodecOptions,
+    target: Annotated[str, typer.Argument(metavar="NAME|HOST:PORT", help="Whom to call.")],
+    server: Server = None,
+) -> None:
+    """Call somebody by name (with --server) or address, and print the statistics at the end. Not encrypted.
+
+    Ctrl-C hangs up. With a file as --input, the call ends one second after the file.
+    """
+    from voicelink_client.call import split_target  # noqa: PLC0415
+
+    settings = common.settings(options.options() | codec.options())
+    split_target(target, server)
+    _run(common, options, settings, options.local or "0.0.0.0:0", target=target, server=server)
+
+
+def parse_bitrates(text: str) -> tuple[int, int]:
+    """MIN-MAX or one number, bit/s, as bits a frame. Raises ConfigError."""
+    found = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", text)
+    low, high = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not MIN_BITRATE_BPS <= low <= high <= MAX_BITRATE_BPS:
+        raise ConfigError(
+            f"--bitrate {text!r} is not MIN-MAX within {MIN_BITRATE_BPS}-{MAX_BITRATE_BPS} bit/s, such as 1500-5500"
+        )
+    return bits_per_frame(low), bits_per_frame(high)
+
+
+def _run(
+    common: Common,
+    options: CallOptions,
+    settings: Settings,
+    local: str,
+    *,
+    target: str | None = None,
+    server: str | None = None,
+) -> None:
+    """Open sound and codec, have the call, print the figures."""
+    from voicelink_client.call import CallPlan, run_call  # noqa: PLC0415
+    from voicelink_client.engine import Engine  # noqa: PLC0415
+    from voicelink_client.figures import summary_lines  # noqa: PLC0415
+    from voicelink_client.recorder import Recorder  # noqa: PLC0415
+
+    from voicelink.codec import load_codec  # noqa: PLC0415
+    from voicelink.net.loop import run  # noqa: PLC0415
+    from voicelink.sim.link import Link  # noqa: PLC0415
+
+    plan = CallPlan(
+        settings.session,
+        target,
+        server,
+        parse_address(local),
+        options.seconds,
+        end_with_input=target is not None and _is_file(settings.audio.input),
+    )
+    model = load_codec(settings.codec.model or None, engine=settings.codec.engine)  # type: ignore[arg-type]
+    with ExitStack() as stack:
+        source, sink = _source(settings.audio.input), _sink(settings.audio.output)
+        record = Path(settings.audio.record) if settings.audio.record else None
+        recorder = Recorder(record, source.rate_hz) if record else None
+        engine = Engine(model, source, sink, recorder=recorder)
+        view = _view(common, options.headless)
+        stack.callback(view.close)
+        impairment = Link(settings.link)
+        outcome = run(run_call(plan, model, engine, view, impairment=impairment))
+    common.result(outcome.figures, summary_lines(outcome.figures) if outcome.connected else [])
+    if outcome.interrupted:
+        raise KeyboardInterrupt
+    outcome.raise_for_failure()
+
+
+def _view(common: Common, headless: bool) -> Any:
+    from voicelink_client.views import LineView, LiveView  # noqa: PLC0415
+
+    if headless or not sys.stderr.isatty():
+        return LineView(common.log_json)
+    return LiveView()
+
+
+def _source(text: str) -> Source:
+    from voicelink_client.devices import Microphone  # noqa: PLC0415
+    from voicelink_client.streams import file_source, null_source  # noqa: PLC0415
+
+    if text == "null":
+        return null_source()
+    return file_source(Path(text)) if _is_file(text) else Microphone(text)
+
+
+def _sink(text: str) -> Sink:
+    from voicelink_client.devices import Loudspeaker  # noqa: PLC0415
+    from voicelink_client.streams import PacedSink  # noqa: PLC0415
+
+    if text == "null":
+        return PacedSink()
+    if not _is_file(text):
+        return Loudspeaker(text)
+    if Path(text).suffix.lower() != ".wav":
+        raise ConfigError(f"--output {text}: only .wav files can be written")
+    return PacedSink(Path(text))
+
+
+def _is_file(text: str) -> bool:
+    """Whether --input or --output means a file rather than a device."""
+    return Path(text).suffix.lower() in AUDIO_SUFFIXES or Path(text).is_file() or "/" in text

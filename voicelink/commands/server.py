@@ -1,0 +1,64 @@
+"""`voicelink server`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Annotated
+
+import typer
+
+from voicelink.commands.common import Common, command
+from voicelink.settings import ServerSettings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the subcommand."""
+    command(app, "server", "voicelink server --listen 0.0.0.0:47600 --metrics 127.0.0.1:9100")(server)
+
+
+def server(
+    common: Common,
+    listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="UDP address (default 0.0.0.0:47600; port 0: any).")
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="TCP address for Prometheus metrics (default none).")
+    ] = None,
+    until_input_closes: Annotated[bool, typer.Option("--until-input-closes", hidden=True)] = False,
+) -> None:
+    """The meeting point of a group: names, and a relay for callers who cannot reach each other. Ctrl-C ends it.
+
+    With --json prints one line at the start: {"listening": "HOST:PORT"}.
+    """
+    settings = common.settings({"server.listen": listen, "server.metrics": metrics})
+    from voicelink.net.loop import run  # noqa: PLC0415
+
+    run(_serve(settings.server, common.as_json, until_input_closes))
+
+
+async def _serve(settings: ServerSettings, as_json: bool, until_input_closes: bool) -> None:
+    from voicelink_server.app import main_async  # noqa: PLC0415
+
+    serving = asyncio.ensure_future(main_async(settings, json_output=as_json))
+    waiting = [serving]
+    if until_input_closes:
+        waiting.append(asyncio.ensure_future(_input_closed()))
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            if not task.done():
+                task.cancel()
+        await asyncio.wait(waiting)
+    if not serving.cancelled():
+        serving.result()
+
+
+async def _input_closed() -> None:
+    """Returns when whoever holds the other end of standard input is gone."""
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    while await reader.read(4096):
+        pass

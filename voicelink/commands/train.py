@@ -1,0 +1,133 @@
+"""`voicelink train`: from a folder of speech to a model folder. Needs the train extra."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from voicelink.commands.common import CodecOptions, Common, command
+
+Data = Annotated[Path, typer.Option(metavar="DIR", help="Prepared folder, from `voicelink train prepare`.")]
+Run = Annotated[Path, typer.Option(metavar="DIR", help="Run folder; a run that is there goes on where it stopped.")]
+Threads = Annotated[int, typer.Option(min=1, max=256, help="Processor threads.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Steps in all (default: the recipe's).")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the subcommands."""
+    group = typer.Typer(no_args_is_help=True, help="Train a model, from a folder of speech to a model folder.")
+    command(group, "prepare", "voicelink train prepare speech/ --out data --dev-speakers 0.05")(prepare)
+    command(group, "coder", "voicelink train coder --data data --out runs/coder --threads 2")(coder)
+    command(group, "vocoder", "voicelink train vocoder --data data --out runs/vocoder")(vocoder)
+    command(group, "export", "voicelink train export --coder runs/coder --vocoder runs/finetune --out model")(export)
+    command(group, "evaluate", "voicelink train evaluate references/ --bitrate 5500 --bitrate 1400")(evaluate)
+    command(group, "codec", "voicelink train codec --data data --out runs/coder", hidden=True)(coder)
+    app.add_typer(group, name="train")
+
+
+def prepare(
+    common: Common,
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Audio files, any rate and format.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Prepared folder to write.")],
+    dev_speakers: Annotated[float, typer.Option(min=0, max=0.9, help="Share of speakers kept for development.")] = 0.0,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes.")] = 1,
+) -> None:
+    """Resample, normalise and track F0 of every audio file; may be interrupted and started again.
+
+    A file's source is its folder's name, its speaker the file's.
+    """
+    from voicelink.train.prepare import prepare as run  # noqa: PLC0415
+    from voicelink.units import FRAME_SAMPLES, SAMPLE_RATE_HZ  # noqa: PLC0415
+
+    clips = run(folders, out, dev_speakers=dev_speakers, workers=workers)
+    hours = sum(clip.frames for clip in clips) * FRAME_SAMPLES / SAMPLE_RATE_HZ / 3600
+    dev = sum(clip.split == "dev" for clip in clips)
+    figures = {"files": len(clips), "dev_files": dev, "hours": round(hours, 3), "out": str(out)}
+    common.result(figures, [f"{out}: {len(clips)} files ({dev} for development), {hours:.2f} hours"])
+
+
+def coder(
+    common: Common,
+    data: Data,
+    out: Run,
+    recipe: Annotated[str, typer.Option(metavar="FILE.toml", help="Recipe (default: the shipped one).")] = "coder",
+    steps: Steps = None,
+    threads: Threads = 1,
+) -> None:
+    """Train the BVRNN coder. Ctrl-C saves and stops; the same command goes on."""
+    _run(common, recipe, data, out, threads, steps=steps)
+
+
+def vocoder(
+    common: Common,
+    data: Data,
+    out: Run,
+    recipe: Annotated[
+        str, typer.Option(metavar="FILE.toml|finetune", help="Recipe (default: the shipped first stage).")
+    ] = "vocoder",
+    coder: Annotated[Path | None, typer.Option(metavar="DIR", help="finetune: run folder of the coder.")] = None,
+    vocoder: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="finetune: run folder of the first stage.")
+    ] = None,
+    steps: Steps = None,
+    threads: Threads = 1,
+) -> None:
+    """Train the harmonic vocoder; with --recipe finetune its second stage on coded speech."""
+    runs = {"coder_run": coder and str(coder), "vocoder_run": vocoder and str(vocoder)}
+    _run(common, recipe, data, out, threads, steps=steps, **runs)
+
+
+def export(
+    common: Common,
+    coder: Annotated[Path, typer.Option(metavar="DIR", help="Run folder of the coder.")],
+    vocoder: Annotated[Path, typer.Option(metavar="DIR", help="Run folder of the vocoder (either stage).")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Model folder to write; its name is the model's.")],
+    licence: Annotated[str, typer.Option(help="Licence of the weights.")] = "CC-BY-4.0",
+    notes: Annotated[str, typer.Option(help="A line on how it was made.")] = "",
+) -> None:
+    """Write a model folder from two training runs. Then --model DIR selects it."""
+    from voicelink.train.export import export_model  # noqa: PLC0415
+
+    model_id = export_model(coder, vocoder, out, licence=licence, notes=notes)
+    common.result({"model_id": model_id, "out": str(out)}, [f"{out}: model {model_id}"])
+
+
+def evaluate(
+    common: Common,
+    codec: CodecOptions,
+    references: Annotated[Path, typer.Argument(metavar="FOLDER", help="Audio files, or one folder an item with ref.*")],
+    bitrate: Annotated[
+        list[int] | None, typer.Option(metavar="BPS", help="Bitrates to code at; may be repeated.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep decoded WAV files here.")] = None,
+) -> None:
+    """PESQ-WB, ESTOI and log-mel error of a model, uncoded (vocoder alone) and at each bitrate."""
+    settings = common.settings(codec.options()).codec
+    from voicelink.codec import load_codec  # noqa: PLC0415
+    from voicelink.train.evaluate import evaluate as run  # noqa: PLC0415
+
+    model = load_codec(settings.model or None, engine=settings.engine)  # type: ignore[arg-type]
+    rows = run(model, references, bitrate or [5500, 2750, 1400], out)
+    common.result(
+        {"model": model.model_id, "conditions": rows},
+        ["condition     PESQ-WB          ESTOI            mel dB"] + [_line(r) for r in rows],
+    )
+
+
+def _run(common: Common, recipe: str, data: Path, out: Path, threads: int, **changes: Any) -> None:
+    from voicelink.train.recipe import load_recipe, run_recipe  # noqa: PLC0415
+
+    chosen = load_recipe(recipe, **changes)
+    reached = run_recipe(chosen, data, out, threads)
+    done = reached >= chosen["steps"]
+    text = "done" if done else "stopped; the same command goes on"
+    common.result({"step": reached, "steps": chosen["steps"], "out": str(out)}, [f"{out}: step {reached}, {text}"])
+
+
+def _line(row: dict[str, Any]) -> str:
+    return (
+        f"{row['condition']:12}  {row['pesq_wb']:.3f} +- {row['pesq_ci95']:.3f}  "
+        f"{row['estoi']:.3f} +- {row['estoi_ci95']:.3f}  {row['mel_db']:.2f}"
+    )
