@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -23,13 +22,13 @@ MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 768_000
 
 
 def load_codec(model: str | Path | None = None, engine: EngineName = "onnx", threads: int = 1) -> Codec:
-    """Load a model by name, by folder, or the default one (also set by VOICELINK_MODEL).
+    """Load a model by name, by folder, or the default one.
 
     `engine` is "onnx" (ONNX Runtime; what calls use) or "torch" (the reference). Files are checked against their
     SHA-256 first. Raises WeightsError where the model is missing, damaged or does not match this code, or where the
     engine's package is not installed.
     """
-    info = find_model(model or os.environ.get("VOICELINK_MODEL"))
+    info = find_model(model)
     verify(info)
     return Codec(info, _make_engine(info, engine, threads))
 

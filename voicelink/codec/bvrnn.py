@@ -62,10 +62,14 @@ class Bvrnn(nn.Module):
         mel [B, 80] natural-log mel; sent [B, bits], 1.0 for each bit that is sent, 0.0 after; state [B, hidden].
         Returns the code (0.0 or 1.0, 0.5 where unsent) [B, bits], the decoded mel [B, 80] and the next state.
         """
-        probability = self.enc(torch.cat([self.phi_x(self.normalise(mel)), state], dim=1))
-        code = torch.where(sent > 0, torch.round(probability), torch.full_like(probability, UNSENT))
+        code = self.code_step(mel, sent, state)
         decoded, state = self.decode_step(code, state)
         return code, decoded, state
+
+    def code_step(self, mel: Tensor, sent: Tensor, state: Tensor) -> Tensor:
+        """First half of `encode_step`: the code alone. The second half is the decoder's step."""
+        probability = self.enc(torch.cat([self.phi_x(self.normalise(mel)), state], dim=1))
+        return torch.where(sent > 0, torch.round(probability), torch.full_like(probability, UNSENT))
 
     def decode_step(self, code: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """code [B, bits] with 0.5 for unsent bits, state [B, hidden] -> decoded mel [B, 80], next state."""

@@ -40,8 +40,13 @@ class OnnxEngine:
         return np.zeros(self._vocoder_state_shape, np.float32)
 
     def encode_step(self, mel: Array, sent: Array, state: Array) -> tuple[Array, Array, Array]:
-        """See `engine.Engine`."""
-        code, decoded, state = self._encoder.run(None, {"mel": mel, "sent": sent, "state": state})
+        """See `engine.Engine`.
+
+        Everything after the code is the decoder's step and runs in its session: weights are read from memory at every
+        frame, and one copy that both directions of a call use stays in the processor's cache.
+        """
+        code: Array = self._encoder.run(None, {"mel": mel, "sent": sent, "state": state})[0]
+        decoded, state = self.decode_step(code, state)
         return code, decoded, state
 
     def decode_step(self, code: Array, state: Array) -> tuple[Array, Array]:

@@ -32,7 +32,8 @@ VOCODERS: Final = ("harmonic", "bigvgan")
 class ModelInfo:
     """What `model.toml` says. `model_id` is the name and the first 8 hex digits of the weights' SHA-256.
 
-    `min_bits`: fewest bits a frame the coder was trained for; equal to `bits` for a fixed-rate model.
+    `min_bits`: fewest bits a frame the coder was trained for; equal to `bits` for a fixed-rate model. `half`: whether
+    matrices are stored in half precision.
     """
 
     folder: Path
@@ -43,6 +44,7 @@ class ModelInfo:
     hidden: int
     bits: int
     min_bits: int
+    half: bool
     vocoder: str
     vocoder_config: dict[str, Any]
     files: dict[str, str]
@@ -96,6 +98,7 @@ def read_info(folder: Path) -> ModelInfo:
         info = ModelInfo(
             folder, str(table["name"]), str(table["model_id"]), str(table["licence"]), str(table.get("notes", "")),
             int(table["bvrnn"]["hidden"]), int(table["bvrnn"]["bits"]), int(table["bvrnn"]["min_bits"]),
+            bool(table["half"]),
             str(table["vocoder"]["kind"]), {k: v for k, v in table["vocoder"].items() if k != "kind"},
             {name: str(table["files"][name]) for name in (*GRAPHS, *TENSORS)},
         )  # fmt: skip

@@ -54,7 +54,8 @@ def save_model(
         _write_graph(work / graph, step, arguments, names, work / tensors)
     digest = hashlib.sha256(b"".join((work / file).read_bytes() for file in TENSORS)).hexdigest()
     table = {
-        "format": FORMAT, "name": name, "model_id": f"{name}-{digest[:8]}", "licence": licence, "notes": notes,
+        "format": FORMAT, "name": name, "model_id": f"{name}-{digest[:8]}",
+        "licence": licence, "notes": notes, "half": half,
         "bvrnn": {**dataclasses.asdict(bvrnn.config), "min_bits": min_bits},
         "vocoder": {"kind": "bigvgan" if isinstance(vocoder, BigVgan) else "harmonic", **_plain(vocoder.config)},
         "files": {file: sha256(work / file) for file in (*GRAPHS, *TENSORS)},
@@ -83,7 +84,7 @@ class _Encode(nn.Module):
         self.model = model
 
     def forward(self, mel: Tensor, sent: Tensor, state: Tensor) -> tuple[Tensor, ...]:
-        return self.model.encode_step(mel, sent, state)
+        return (self.model.code_step(mel, sent, state),)
 
 
 class _Decode(_Encode):

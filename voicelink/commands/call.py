@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -13,11 +13,13 @@ import typer
 
 from voicelink.commands.common import MAX_BITRATE_BPS, MIN_BITRATE_BPS, CodecOptions, Common, command
 from voicelink.errors import ConfigError
-from voicelink.settings import DEFAULT_PORT, Settings, parse_address
-from voicelink.units import bits_per_frame
+from voicelink.settings import DEFAULT_PORT, SessionSettings, Settings, parse_address
+from voicelink.units import bitrate_bps, bits_per_frame
 
 if TYPE_CHECKING:
     from voicelink_client.streams import Sink, Source
+
+    from voicelink.codec.model_folder import ModelInfo
 
 #: Where `listen` without a server waits, so that a caller can know it.
 LISTEN_PORT: Final = DEFAULT_PORT + 1
@@ -139,15 +141,15 @@ def _run(
     from voicelink.net.loop import run  # noqa: PLC0415
     from voicelink.sim.link import Link  # noqa: PLC0415
 
+    model = load_codec(settings.codec.model or None, engine=settings.codec.engine)  # type: ignore[arg-type]
     plan = CallPlan(
-        settings.session,
+        _within_model(settings.session, model.info),
         target,
         server,
         parse_address(local),
         options.seconds,
         end_with_input=target is not None and _is_file(settings.audio.input),
     )
-    model = load_codec(settings.codec.model or None, engine=settings.codec.engine)  # type: ignore[arg-type]
     with ExitStack() as stack:
         source, sink = _source(settings.audio.input), _sink(settings.audio.output)
         record = Path(settings.audio.record) if settings.audio.record else None
@@ -161,6 +163,14 @@ def _run(
     if outcome.interrupted:
         raise KeyboardInterrupt
     outcome.raise_for_failure()
+
+
+def _within_model(session: SessionSettings, info: ModelInfo) -> SessionSettings:
+    """No fewer bits a frame than the model was trained for. Raises ConfigError where that leaves none."""
+    if session.bits_max < info.min_bits:
+        least = bitrate_bps(info.min_bits)
+        raise ConfigError(f"model {info.name} needs {least} bit/s; raise --bitrate or choose another --model")
+    return replace(session, bits_min=max(session.bits_min, info.min_bits))
 
 
 def _view(common: Common, headless: bool) -> Any:

@@ -55,14 +55,9 @@ class Common:
 
     def result(self, figures: dict[str, Any], lines: Iterable[str]) -> None:
         """Print the outcome on standard output: `figures` as JSON with --json, else `lines`."""
-        text = json.dumps(figures) if self.as_json else "\n".join(lines)
-        sys.stdout.write(text + "\n")
+        for line in [json.dumps(figures)] if self.as_json else lines:
+            sys.stdout.write(line + "\n")
         sys.stdout.flush()
-
-    def note(self, text: str) -> None:
-        """A line for the user on standard error."""
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,25 +40,25 @@ def server(
 async def _serve(settings: ServerSettings, as_json: bool, until_input_closes: bool) -> None:
     from voicelink_server.app import main_async  # noqa: PLC0415
 
-    serving = asyncio.ensure_future(main_async(settings, json_output=as_json))
-    waiting = [serving]
-    if until_input_closes:
-        waiting.append(asyncio.ensure_future(_input_closed()))
+    stop = asyncio.Event()
+    watch = asyncio.ensure_future(_stop_at_eof(stop)) if until_input_closes else None
     try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        await main_async(settings, json_output=as_json, say=_say, stop=stop)
     finally:
-        for task in waiting:
-            if not task.done():
-                task.cancel()
-        await asyncio.wait(waiting)
-    if not serving.cancelled():
-        serving.result()
+        if watch is not None:
+            watch.cancel()
 
 
-async def _input_closed() -> None:
-    """Returns when whoever holds the other end of standard input is gone."""
+async def _stop_at_eof(stop: asyncio.Event) -> None:
+    """Set `stop` when whoever holds the other end of standard input is gone."""
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while await reader.read(4096):
         pass
+    stop.set()
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()

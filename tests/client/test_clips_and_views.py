@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from voicelink_client.call import CallStatus
+from voicelink_client.clips import bundled_clips, clip_for, fill
+from voicelink_client.views import LineView, LiveView, describe, meter
+
+from voicelink.core.events import Agreed, Connected, Ended, EndReason, Registered
+from voicelink.core.stats import Stats
+
+AGREED = Agreed("m-1", 8, 32, 2, 0)
+
+
+def test_two_bundled_clips_of_speech() -> None:
+    clips = bundled_clips()
+    assert len(clips) == 2
+    for clip in clips:
+        said = clip_for(clip, 8.0)
+        assert len(said) == 8 * 22_050
+        assert 0.05 < np.abs(said).max() <= 1.0
+
+
+def test_a_short_clip_is_said_again_and_the_end_fades() -> None:
+    said = fill(np.ones(22_050, np.float32), 5 * 22_050)
+    loud = said > 0.5
+    starts = np.flatnonzero(loud[1:] & ~loud[:-1]) / 22_050
+    assert starts == pytest.approx([0.3, 2.0, 3.7], abs=0.01)
+    assert said[-1] == 0.0
+    assert len(fill(np.ones(100_000, np.float32), 10_000)) == 10_000
+
+
+def test_lines_for_people_and_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    for as_json in (False, True):
+        view = LineView(as_json)
+        view.ready(("127.0.0.1", 4000))
+        view.event(Connected("bob", AGREED, ("127.0.0.1", 5000), relayed=True))
+        view.status(CallStatus(Stats(), 1.0, -20.0, -30.0))
+        view.close()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "socket at 127.0.0.1:4000"
+    assert lines[1] == "connected with bob, through the relay at 127.0.0.1:5000; the call is not encrypted"
+    events = [json.loads(line) for line in lines[3:]]
+    assert [event["event"] for event in events] == ["ready", "Connected", "status"]
+    assert events[2]["frames_played"] == 0
+
+
+def test_every_end_is_said() -> None:
+    assert describe(Ended(EndReason.BUSY, True, "bob is busy")) == "ended: bob is busy"
+    assert describe(Ended(EndReason.BUSY, True, "")) == "ended: busy"
+    assert "bob at 192.0.2.1:1" in describe(Registered("bob", ("192.0.2.1", 1), ("192.0.2.2", 2)))
+
+
+def test_the_live_view_draws_and_answers_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    view = LiveView()
+    try:
+        view.ready(("127.0.0.1", 4000))
+        view.status(CallStatus(Stats(), 61.0, -20.0, -1.0))
+    finally:
+        view.close()
+    assert "127.0.0.1:4000" in capsys.readouterr().err
+
+
+def test_meter() -> None:
+    assert meter(-99.0).plain == "▯" * 12
+    assert meter(-30.0).plain == "▮" * 6 + "▯" * 6
+    assert meter(3.0).plain == "▮" * 12

@@ -1,0 +1,132 @@
+"""Sound cards with PortAudio's Python package replaced: what is asked of it, and what its callbacks do."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from voicelink_client.devices import Loudspeaker, Microphone, list_devices
+
+from voicelink.errors import AudioError
+
+NO_STATUS = SimpleNamespace(input_overflow=False, output_underflow=False)
+DEVICES = [
+    {"name": "Mic", "index": 0, "max_input_channels": 1, "max_output_channels": 0, "default_samplerate": 48_000.0},
+    {"name": "Box", "index": 1, "max_input_channels": 0, "max_output_channels": 2, "default_samplerate": 44_100.0},
+]
+
+
+class Stream:
+    latency = 0.01
+
+    def __init__(self, **kwargs: Any) -> None:
+        self.asked, self.running = kwargs, False
+
+    def start(self) -> None:
+        self.running = True
+
+    def close(self, ignore_errors: bool = True) -> None:
+        self.running = False
+
+
+class FakeSounddevice(SimpleNamespace):
+    class PortAudioError(Exception):
+        pass
+
+    InputStream = OutputStream = Stream
+    default = SimpleNamespace(device=(0, 1))
+
+    def query_devices(self, device: Any = None, kind: str | None = None) -> Any:
+        if kind is None:
+            return DEVICES
+        if device is None:
+            return DEVICES[0 if kind == "input" else 1]
+        for found in DEVICES:
+            if device in (found["name"], found["index"]):
+                return found
+        raise ValueError(f"No {kind} device matching {device!r}")
+
+
+@pytest.fixture
+def _sounddevice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", FakeSounddevice())
+
+
+@pytest.mark.usefixtures("_sounddevice")
+def test_list() -> None:
+    found = list_devices()
+    assert [d["name"] for d in found] == ["Mic", "Box"]
+    assert [d["default"] for d in found] == ["in", "out"]
+    assert found[0]["rate_hz"] == 48_000
+
+
+@pytest.mark.usefixtures("_sounddevice")
+@pytest.mark.parametrize("name", ["default", "0", "Mic"])
+def test_a_microphone_hands_on_what_its_callback_got(name: str) -> None:
+    mic = Microphone(name)
+    mic.start(0)
+    asked = mic._stream.asked
+    assert (mic.rate_hz, asked["channels"], asked["samplerate"]) == (48_000, 1, 48_000)
+    assert mic.read(0) is None
+    for k in range(3):
+        asked["callback"](np.full((480, 1), k, np.float32), 480, None, NO_STATUS)
+    block = mic.read(0)
+    assert block is not None
+    assert block.tolist() == [0.0] * 480 + [1.0] * 480 + [2.0] * 480
+    assert mic.overruns == 0
+
+
+@pytest.mark.usefixtures("_sounddevice")
+def test_a_microphone_nobody_reads_counts_what_it_loses() -> None:
+    mic = Microphone("default")
+    for _ in range(60):
+        mic._stream.asked["callback"](np.zeros((480, 1), np.float32), 480, None, NO_STATUS)
+    assert mic.overruns == 10
+
+
+@pytest.mark.usefixtures("_sounddevice")
+def test_a_loudspeaker_plays_in_order_and_counts_where_it_runs_dry() -> None:
+    box = Loudspeaker("Box")
+    box.start(0)
+    assert box._stream.running
+    out = np.full((1_024, 1), 9.0, np.float32)
+    assert not box.wants(0)
+    box._stream.asked["callback"](out, 1_024, None, NO_STATUS)
+    assert out.max() == 0.0
+    assert box.wants(0)
+    assert box.underruns == 0
+    box.write(np.full(512, 0.5, np.float32), 0)
+    box._stream.asked["callback"](out, 1_024, None, NO_STATUS)
+    assert out[:512].min() == 0.5
+    assert out[512:].max() == 0.0
+    assert box.underruns == 1
+    box.close()
+    assert not box._stream.running
+
+
+@pytest.mark.usefixtures("_sounddevice")
+@pytest.mark.parametrize(("make", "kind"), [(Microphone, "input"), (Loudspeaker, "output")])
+def test_an_unknown_device_is_one_line(make: Any, kind: str) -> None:
+    with pytest.raises(AudioError, match=f"{kind} device 'Ghost' cannot be used .*voicelink devices"):
+        make("Ghost")
+
+
+def test_no_portaudio_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Finder:
+        def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+            if name == "sounddevice":
+                raise OSError("PortAudio library not found")
+
+    monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+    with pytest.raises(AudioError, match="libportaudio2"):
+        list_devices()
+
+
+def test_no_sounddevice_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    with pytest.raises(AudioError, match=r"pip install 'voicelink\[call\]'"):
+        list_devices()
