@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -73,4 +74,7 @@ class Recorder:
             write()
         except OSError as error:
             _log.warning("the recording ends here: %s", error.strerror or error)
+            if self._writer is not None:
+                with contextlib.suppress(OSError):
+                    self._writer.close()
             self._writer = None

@@ -78,7 +78,7 @@ def test_a_call_with_loss_is_measured_and_reported(tmp_path: Path, clips: tuple[
 
 def test_an_end_that_fails_is_one_line_with_its_name(tmp_path: Path, clips: tuple[Path, Path]) -> None:
     failing = (sys.executable, "-c", "import sys; sys.exit('no model today')")
-    with pytest.raises(CallError, match="^alice: no model today$"):
+    with pytest.raises(CallError, match=r"^alice: no model today$"):
         run(run_demo(DemoPlan(tmp_path / "out", 2.0, clips=clips, end_command=failing), Quiet()))
 
 

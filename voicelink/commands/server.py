@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from voicelink.commands.common import Common, command
 from voicelink.settings import ServerSettings
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 def register(app: typer.Typer) -> None:
@@ -38,6 +40,8 @@ def server(
 
 
 async def _serve(settings: ServerSettings, as_json: bool, until_input_closes: bool) -> None:
+    import asyncio  # noqa: PLC0415
+
     from voicelink_server.app import main_async  # noqa: PLC0415
 
     stop = asyncio.Event()
@@ -51,6 +55,8 @@ async def _serve(settings: ServerSettings, as_json: bool, until_input_closes: bo
 
 async def _stop_at_eof(stop: asyncio.Event) -> None:
     """Set `stop` when whoever holds the other end of standard input is gone."""
+    import asyncio  # noqa: PLC0415
+
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
