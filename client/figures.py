@@ -49,5 +49,6 @@ def summary_lines(figures: dict[str, Any]) -> list[str]:
         f"played {figures['frames_played']} frames, concealed {figures['frames_concealed']}",
         f"lost {lost} packets ({share:.1f} %), {figures['frames_late']} frames came too late",
         f"jitter buffer {buffer['mean']:.0f} ms mean, {buffer['p95']:.0f} ms 95 %",
-        f"CPU {100 * figures['cpu_rtf']:.0f} % of one core, {figures['underruns']} times nothing to play",
+        f"CPU {100 * figures['cpu_rtf']:.0f} % of one core; {figures['underruns']} times nothing to play, "
+        f"{figures['overruns']} times sound not read in time",
     ]
