@@ -19,11 +19,10 @@ def register(app: typer.Typer) -> None:
     """Add the subcommands."""
     group = typer.Typer(no_args_is_help=True, help="Train a model, from a folder of speech to a model folder.")
     command(group, "prepare", "voicelink train prepare speech/ --out data --dev-speakers 0.05")(prepare)
-    command(group, "coder", "voicelink train coder --data data --out runs/coder --threads 2")(coder)
+    command(group, "codec", "voicelink train codec --data data --out runs/coder --threads 2")(coder)
     command(group, "vocoder", "voicelink train vocoder --data data --out runs/vocoder")(vocoder)
     command(group, "export", "voicelink train export --coder runs/coder --vocoder runs/finetune --out model")(export)
     command(group, "evaluate", "voicelink train evaluate references/ --bitrate 5500 --bitrate 1400")(evaluate)
-    command(group, "codec", "voicelink train codec --data data --out runs/coder", hidden=True)(coder)
     app.add_typer(group, name="train")
 
 
