@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from fake_codec import FakeCodec
 from voicelink_client.call import CallOutcome, CallPlan, CallStatus, run_call, split_target
 from voicelink_client.engine import Engine
 from voicelink_client.recorder import Recorder
 from voicelink_client.streams import PacedSink, PacedSource, null_source
 
+from tests.client.fake_codec import FakeCodec
 from voicelink.core.events import Connected, EndReason, Event, IncomingCall
 from voicelink.errors import CallError, ConfigError
 from voicelink.net.loop import run
