@@ -6,13 +6,13 @@ import sys
 import time
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 from voicelink_client.views import LINE_EVERY_S, meter
 
-COLUMNS = ("", "time", "speaks", "hears", "kbit/s", "buffer", "played", "concealed", "lost", "state")
+COLUMNS = ("", "time", "speaks", "hears", "kbit/s", "buffer", "played", "gaps", "lost")
 
 
 class DemoScreen:
@@ -40,7 +40,7 @@ class DemoScreen:
         if self._live is None:
             self._console.print(text, markup=False)
         else:
-            self._live.update(self._table())
+            self._live.update(self._picture())
 
     def message(self, name: str, message: dict[str, Any]) -> None:
         """Take an end's JSON line and draw."""
@@ -50,22 +50,24 @@ class DemoScreen:
         elif message.get("text"):
             end["state"] = message["text"]
         if self._live is not None:
-            self._live.update(self._table())
+            self._live.update(self._picture())
         elif time.monotonic() >= self._next_line_s and "seconds" in end:
             self._next_line_s = time.monotonic() + LINE_EVERY_S
             self._console.print(_line(name, end), markup=False)
 
+    def _picture(self) -> Group:
+        states = [Text(f"{name}: {end['state']}", "dim") for name, end in self._ends.items() if "state" in end]
+        return Group(Text(self._phase, "bold"), *states, self._table())
+
     def _table(self) -> Table:
-        table = Table(*COLUMNS, title=self._phase, box=None, pad_edge=False)
+        table = Table(*COLUMNS, box=None, pad_edge=False)
         for name, end in self._ends.items():
-            table.add_row(*_cells(name, end))
+            if "seconds" in end:
+                table.add_row(*_cells(name, end))
         return table
 
 
 def _cells(name: str, end: dict[str, Any]) -> list[str | Text]:
-    state = end.get("state", "")
-    if "seconds" not in end:
-        return [name, *[""] * 8, state]
     return [
         name,
         f"{end['seconds']:.1f} s",
@@ -74,7 +76,6 @@ def _cells(name: str, end: dict[str, Any]) -> list[str | Text]:
         f"{end['wire_kbps']:.1f}",
         f"{end['buffer_ms']:.0f} ms",
         *(str(end[key]) for key in ("played", "concealed", "lost")),
-        state,
     ]
 
 
