@@ -95,7 +95,7 @@ def main(load: Callable[[CodecSettings], CallCodec] | None = None) -> int:
         source, sink, log = file_source(Path(spec.said)), PacedSink(Path(spec.heard)), TimelineLog()
         engine = Engine(codec, source, sink, on_slot=log)
         outcome = run(_run(spec, codec, engine))
-        log.save(Path(spec.timeline), source.started_ns, sink.started_ns)
+        log.save(Path(spec.timeline), source, sink)
         outcome.raise_for_failure()
     except VoicelinkError as error:
         sys.stderr.write(f"{error}\n")

@@ -55,13 +55,14 @@ def write_results(out: Path, scratch: Path, ends: dict[str, Figures], conditions
     one, other = ends
     ways = ((one, other), (other, one))
     delays = {way: mouth_to_ear_ms(timelines[way[0]], timelines[way[1]]) for way in ways}
-    intact = not any(end["overruns"] for end in ends.values())  # see PacedSource.read
     figures = both_ends(ends) | {
-        "mouth_to_ear_ms": percentiles(np.concatenate(list(delays.values())) if intact else np.zeros(0)),
+        "mouth_to_ear_ms": percentiles(np.concatenate(list(delays.values()))),
         "buffer_ms": buffer_ms,
         "estoi": {
             f"{speaker}_to_{listener}": estoi(
-                *aligned(sounds[f"{speaker}_said"], sounds[f"{listener}_heard"], timelines[listener])
+                *aligned(
+                    sounds[f"{speaker}_said"], sounds[f"{listener}_heard"], timelines[speaker], timelines[listener]
+                )
             )
             for speaker, listener in ways
         },

@@ -41,20 +41,21 @@ COUNTS = (
 def mouth_to_ear_ms(sender: Timeline, receiver: Timeline) -> NDArray[np.float64]:
     """Mouth to ear delay, ms, of each received frame that `receiver` played; see the module's text."""
     played = receiver.kind == PLAYED
-    captured_ns = sender.capture_ns + receiver.index[played] * FRAME_SAMPLES * NS_PER_S // SAMPLE_RATE_HZ
+    samples = sender.blocks[receiver.index[played]] * FRAME_SAMPLES
+    captured_ns = sender.capture_ns + samples * NS_PER_S // SAMPLE_RATE_HZ
     return np.asarray((receiver.leave_ns[played] - captured_ns) / 1e6, dtype=np.float64)
 
 
 def aligned(
-    said: NDArray[np.float32], heard: NDArray[np.float32], receiver: Timeline
+    said: NDArray[np.float32], heard: NDArray[np.float32], sender: Timeline, receiver: Timeline
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """What was said and what was heard of it, slot by slot, both float32 [n]."""
-    starts = receiver.positions()
-    fits = (receiver.index + 1) * FRAME_SAMPLES <= len(said)
-    use = (receiver.index != NO_FRAME) & fits & (starts >= 0) & (starts + FRAME_SAMPLES <= len(heard))
+    known = (receiver.index != NO_FRAME) & (receiver.index < len(sender.blocks))
+    heard_at = receiver.positions()[known]
+    said_at = sender.blocks[receiver.index[known]] * FRAME_SAMPLES
+    fits = (said_at + FRAME_SAMPLES <= len(said)) & (heard_at >= 0) & (heard_at + FRAME_SAMPLES <= len(heard))
     within = np.arange(FRAME_SAMPLES)
-    reference = said[(receiver.index[use, None] * FRAME_SAMPLES + within)].reshape(-1)
-    return reference, heard[starts[use, None] + within].reshape(-1)
+    return said[said_at[fits, None] + within].reshape(-1), heard[heard_at[fits, None] + within].reshape(-1)
 
 
 def estoi(reference: NDArray[np.float32], degraded: NDArray[np.float32]) -> float | None:

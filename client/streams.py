@@ -7,6 +7,7 @@ written one period before its first sample leaves the loudspeaker.
 
 from __future__ import annotations
 
+from array import array
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -76,6 +77,7 @@ class PacedSource:
     """Samples at 22 050 Hz as a sound card would deliver them; silence after their end.
 
     Sample s is captured at `started_ns` + s / 22 050; block k can be read when its last sample was captured.
+    `blocks` holds the numbers of the blocks that were read: 0, 1, 2 ... but for those lost to overruns.
     """
 
     rate_hz = SAMPLE_RATE_HZ
@@ -83,6 +85,7 @@ class PacedSource:
     def __init__(self, samples: NDArray[np.float32]) -> None:
         self._samples = samples
         self._block = 0
+        self.blocks = array("q")
         self.started_ns = 0
         self.overruns = 0
 
@@ -93,8 +96,7 @@ class PacedSource:
     def read(self, now_ns: int) -> NDArray[np.float32] | None:
         """The next block of 256 samples once its time is over.
 
-        More than 0.5 s behind, it goes on with the present and counts an overrun; the time axis then breaks,
-        so that no delay measured after it holds.
+        More than 0.5 s behind, it goes on with the present and counts an overrun.
         """
         if now_ns < self.due_ns(now_ns):
             return None
@@ -104,6 +106,7 @@ class PacedSource:
                 self._block += 1
             return None
         first = self._block * FRAME_SAMPLES
+        self.blocks.append(self._block)
         self._block += 1
         block = self._samples[first : first + FRAME_SAMPLES]
         return np.pad(block, (0, FRAME_SAMPLES - len(block))) if len(block) < FRAME_SAMPLES else block

@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from voicelink_client.streams import PacedSink, PacedSource
 
 from voicelink.core.events import Conceal, Play, PlayoutDecision, Skip
 from voicelink.units import FRAME_SAMPLES, NS_PER_S, SAMPLE_RATE_HZ
@@ -34,17 +35,19 @@ class TimelineLog:
         else:
             self._rows.append((SILENT, NO_FRAME, leave_ns))
 
-    def save(self, path: Path, capture_ns: int, playout_ns: int) -> None:
-        """Write as .npz: `capture_ns` is when sample 0 was captured, `playout_ns` when the sink started."""
+    def save(self, path: Path, source: PacedSource, sink: PacedSink) -> None:
+        """Write as .npz, with what the other end's frames refer to."""
         rows = np.array(self._rows, np.int64).reshape(-1, 3)
-        np.savez(path, rows=rows, clock=np.array([capture_ns, playout_ns], np.int64))
+        clock = np.array([source.started_ns, sink.started_ns], np.int64)
+        np.savez(path, rows=rows, clock=clock, blocks=np.array(source.blocks, np.int64))
 
 
 @dataclass(frozen=True)
 class Timeline:
     """One end: for each slot its `kind`, the sender's frame `index` (-1: none), and when it left, `leave_ns`.
 
-    `capture_ns` is when this end's own sample 0 was captured, `playout_ns` when its loudspeaker started.
+    `capture_ns` is when this end's own sample 0 was captured, `playout_ns` when its loudspeaker started. Frame t
+    that this end sent is of samples 256 `blocks[t]` on.
     """
 
     kind: NDArray[np.int64]
@@ -52,13 +55,14 @@ class Timeline:
     leave_ns: NDArray[np.int64]
     capture_ns: int
     playout_ns: int
+    blocks: NDArray[np.int64]
 
     @classmethod
     def load(cls, path: Path) -> Timeline:
         """Read what `TimelineLog.save` wrote."""
         with np.load(path) as stored:
-            rows, clock = stored["rows"], stored["clock"]
-        return cls(rows[:, 0], rows[:, 1], rows[:, 2], int(clock[0]), int(clock[1]))
+            rows, clock, blocks = stored["rows"], stored["clock"], stored["blocks"]
+        return cls(rows[:, 0], rows[:, 1], rows[:, 2], int(clock[0]), int(clock[1]), blocks)
 
     def positions(self) -> NDArray[np.int64]:
         """Of each slot, its first sample in the recording of what was heard (see `PacedSink`)."""

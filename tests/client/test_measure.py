@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from voicelink_client.measure import aligned, both_ends, estoi, merged_buffer_ms, mouth_to_ear_ms, percentiles
+from voicelink_client.streams import PacedSink, PacedSource
 from voicelink_client.timeline import Timeline, TimelineLog
 
 from voicelink.core.events import Conceal, Play, Stretch, Wait
@@ -19,7 +20,15 @@ def timeline(tmp_path: Path, slots: list[object], capture_ns: int, playout_ns: i
     log = TimelineLog()
     for m, decision in enumerate(slots):
         log(decision, playout_ns + frames_to_ns(m + 1))
-    log.save(tmp_path / "t.npz", capture_ns, playout_ns)
+    return saved(tmp_path, log, capture_ns, playout_ns)
+
+
+def saved(tmp_path: Path, log: TimelineLog, capture_ns: int, playout_ns: int, lost: int = 0) -> Timeline:
+    """With ten blocks said, of which those numbered 1 .. `lost` were lost to an overrun."""
+    source, sink = PacedSource(np.zeros(0, np.float32)), PacedSink()
+    source.started_ns, sink.started_ns = capture_ns, playout_ns
+    source.blocks.extend([0, *range(lost + 1, 10)])
+    log.save(tmp_path / "t.npz", source, sink)
     return Timeline.load(tmp_path / "t.npz")
 
 
@@ -46,7 +55,7 @@ def test_alignment_follows_the_frame_numbers(tmp_path: Path) -> None:
     slots = [Wait(), play(0), play(1), Stretch(), Conceal(2, 1), play(4), play(9)]
     receiver = timeline(tmp_path, slots, 0, playout_ns=12_345)
     heard = np.concatenate([np.full(256, m, np.float32) for m in range(len(slots))])
-    reference, degraded = aligned(said, heard, receiver)
+    reference, degraded = aligned(said, heard, receiver, receiver)
     assert reference[::256].tolist() == [0, 256, 512, 1024]
     assert degraded[::256].tolist() == [1, 2, 4, 5]
 
@@ -55,10 +64,19 @@ def test_alignment_survives_silence_that_the_sink_put_in(tmp_path: Path) -> None
     log = TimelineLog()
     log(play(0), frames_to_ns(1))
     log(play(1), frames_to_ns(5))  # after an underrun: slots 1 to 3 were silent
-    log.save(tmp_path / "t.npz", 0, 0)
+    receiver = saved(tmp_path, log, 0, 0)
     heard = np.repeat(np.array([7, 0, 0, 0, 8], np.float32), 256)
-    _, degraded = aligned(np.zeros(512, np.float32), heard, Timeline.load(tmp_path / "t.npz"))
+    _, degraded = aligned(np.zeros(512, np.float32), heard, receiver, receiver)
     assert degraded[::256].tolist() == [7, 8]
+
+
+def test_frames_refer_to_what_was_said_even_where_blocks_were_lost(tmp_path: Path) -> None:
+    sender = saved(tmp_path, TimelineLog(), 0, 0, lost=3)  # frame 1 is of block 4
+    receiver = timeline(tmp_path, [play(0), play(1)], 0, playout_ns=frames_to_ns(9))
+    heard = np.repeat(np.array([7, 8], np.float32), 256)
+    reference, _ = aligned(np.arange(256 * 6, dtype=np.float32), heard, sender, receiver)
+    assert reference[::256].tolist() == [0, 1024]
+    assert mouth_to_ear_ms(sender, receiver) == pytest.approx([10 * 11.61, 7 * 11.61], abs=0.01)
 
 
 def test_estoi_tells_good_from_bad_and_says_nothing_of_too_little() -> None:
