@@ -54,7 +54,7 @@ def import_(
     vocoder: Annotated[Path, typer.Option(metavar="FILE", help="The authors' BigVGAN checkpoint.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Model folder to write.")],
     config: Annotated[
-        Path | None, typer.Option("--release-config", metavar="FILE.toml", help="The authors' configuration, if any.")
+        Path | None, typer.Option(metavar="FILE.toml", help="The authors' configuration of the checkpoints.")
     ] = None,
 ) -> None:
     """Convert the checkpoints released with the paper to a model folder; they are under CC BY-NC 4.0.
