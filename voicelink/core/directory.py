@@ -91,7 +91,9 @@ class Directory:
         if not message.name:
             return Denied(0, message.id, EndReason.SERVER, "a name is needed")
         if entry is not None and entry.expires_ns > now_ns and entry.token != message.token:
-            return Denied(0, message.id, EndReason.SERVER, f"the name {message.name} is in use")
+            left_s = -(-(entry.expires_ns - now_ns) // NS_PER_S)
+            detail = f"the name {message.name} is in use; take another, or try again in {left_s} s if it was yours"
+            return Denied(0, message.id, EndReason.SERVER, detail)
         if entry is None and len(self._entries) >= self._settings.max_registrations:
             return Denied(0, message.id, EndReason.SERVER, "the server holds as many names as it may")
         lifetime_s = self._settings.registration_lifetime_s

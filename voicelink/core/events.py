@@ -49,7 +49,7 @@ class Registered:
 
 @dataclass(frozen=True, slots=True)
 class RegistrationLost:
-    """The server stopped answering our refreshes; the session keeps trying."""
+    """The server stopped answering our refreshes; the session keeps trying (until it is denied the name)."""
 
     server: Address
     detail: str

@@ -33,6 +33,7 @@ class Paths:
         self._direct_heard_ns = 0
         self._rounds_left = 0
         self._due_ns: int | None = None
+        self._stopped = False
 
     @property
     def current(self) -> Address:
@@ -57,8 +58,8 @@ class Paths:
         self._rounds_left, self._due_ns = PROBE_ROUNDS, now_ns
 
     def stop(self) -> None:
-        """Probe no more."""
-        self._due_ns = None
+        """The call is over: probe no more, and stay on the path as it is."""
+        self._stopped, self._due_ns = True, None
 
     def add(self, address: Address) -> None:
         """Note an address of the peer: a candidate, or where a probe came from. Bounded."""
@@ -73,7 +74,7 @@ class Paths:
 
     def validated(self, address: Address, now_ns: int) -> bool:
         """A probe to `address` was answered from there; True where that changes the path."""
-        if not self._relayed or self._direct is not None or address == self.primary:
+        if self._stopped or not self._relayed or self._direct is not None or address == self.primary:
             return False
         self._direct, self._direct_heard_ns, self._due_ns = address, now_ns, None
         return True
@@ -90,11 +91,13 @@ class Paths:
 
     def fall_back(self, now_ns: int) -> bool:
         """Back to the relay where the direct path is dead; True where that changes the path."""
-        if self._direct is None or now_ns < self._direct_heard_ns + DEAD_NS:
+        if self._stopped or self._direct is None or now_ns < self._direct_heard_ns + DEAD_NS:
             return False
         self._direct, self._rounds_left, self._due_ns = None, PROBE_ROUNDS, now_ns + PROBE_REST_NS
         return True
 
     def next_due_ns(self) -> int | None:
         """When `to_probe` or `fall_back` has something to do next."""
-        return self._due_ns if self._direct is None else self._direct_heard_ns + DEAD_NS
+        if self._stopped or self._direct is None:
+            return self._due_ns
+        return self._direct_heard_ns + DEAD_NS

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from voicelink.core.channel import Channel
+from voicelink.core.events import EndReason
 from voicelink.core.exchange import Exchange
 from voicelink.settings import Address
 from voicelink.units import NS_PER_S
@@ -27,6 +28,8 @@ from voicelink.wire.rendezvous import (
 
 #: A name is refreshed after this share of its lifetime, so that two refreshes may be lost.
 REFRESH_DIVISOR: Final = 3
+#: Cookies taken for one request. A server that asks for more sees another address of ours each time.
+MAX_RETRIES: Final = 4
 #: NAT bindings may close after 30 s (RFC 4787 section 4.3 asks for more; many do not keep to it).
 LONGEST_REFRESH_NS: Final = 20 * NS_PER_S
 
@@ -58,6 +61,7 @@ class Registration:
         self._cookie = b""
         self._name = ""
         self._refresh_ns: int | None = None
+        self._retries = 0
 
     def register(self, name: str, now_ns: int) -> None:
         """Ask for `name`, and keep it from then on."""
@@ -83,10 +87,8 @@ class Registration:
         if request is None:
             return None
         if isinstance(message, Retry):
-            self._cookie = message.cookie
-            fresh = replace(request, id=self._exchange.next_id(), cookie=message.cookie)
-            self._request(fresh, now_ns)
-            return None
+            return self._retry(request, message.cookie, now_ns)
+        self._retries = 0
         if isinstance(message, Registered):
             wait_ns = min(message.lifetime_s * NS_PER_S // REFRESH_DIVISOR, LONGEST_REFRESH_NS)
             self._refresh_ns = now_ns + wait_ns
@@ -106,6 +108,18 @@ class Registration:
         """When `handle_timer` has something to do next."""
         due = (self._exchange.next_due_ns(), self._refresh_ns)
         return min((d for d in due if d is not None), default=None)
+
+    def _retry(self, request: Register | Ring, cookie: bytes, now_ns: int) -> Denied | None:
+        """Send the request again with its cookie, unless that leads nowhere."""
+        self._retries += 1
+        if self._retries > MAX_RETRIES:
+            self._retries = 0
+            return Denied(
+                0, request.id, EndReason.SERVER, "the server takes no cookie of ours: does our address change?"
+            )
+        self._cookie = cookie
+        self._request(replace(request, id=self._exchange.next_id(), cookie=cookie), now_ns)
+        return None
 
     def _request(self, request: Register | Ring, now_ns: int) -> None:
         ready = padded(request)

@@ -19,7 +19,7 @@ from voicelink.errors import ControlError, LocalProtocolError, PacketError
 from voicelink.frame import Frame
 from voicelink.settings import Address, SessionSettings
 from voicelink.units import NS_PER_MS
-from voicelink.wire.control import MAX_NAME_BYTES, ControlMessage, Report, parse_control
+from voicelink.wire.control import MAX_MODELS, MAX_NAME_BYTES, ControlMessage, Report, parse_control
 from voicelink.wire.packet import Header, Kind, MediaPacket, split
 from voicelink.wire.rendezvous import parse_server_message
 from voicelink.wire.schema import clip
@@ -43,6 +43,9 @@ class Session:
     ) -> None:
         if clip(settings.name, MAX_NAME_BYTES) != settings.name:
             raise LocalProtocolError(f"a name is printable text of at most {MAX_NAME_BYTES} bytes")
+        if len(settings.model_ids) > MAX_MODELS or any(clip(m, MAX_NAME_BYTES) != m for m in settings.model_ids):
+            text = f"at most {MAX_MODELS} model ids, each printable text of at most {MAX_NAME_BYTES} bytes"
+            raise LocalProtocolError(f"{text}; these are {', '.join(map(repr, settings.model_ids))}")
         self._settings = settings
         self._stats = Stats()
         self._signalling = Signalling(settings, entropy, local_addresses, self._stats)
@@ -117,6 +120,7 @@ class Session:
             return
         if self._media is None or self._signalling.link is None:
             raise LocalProtocolError(f"no frame can be sent while {self.state.name.lower()}")
+        self._stats.connected_ns = now_ns - self._connected_ns
         for body in self._media.send(frame):
             self._signalling.link.send_media(body)
 

@@ -100,7 +100,7 @@ class Signalling(CallSteps):
         known = True
         match message:
             case msg.Hello():
-                known = self._on_hello_again(message, source)
+                known = self._on_hello_again(message, source, now_ns)
             case msg.Ringing():
                 known = self._on_ringing(message, source, now_ns)
             case msg.Answer():
@@ -181,11 +181,15 @@ class Signalling(CallSteps):
         self.events.append(ev.IncomingCall(hello.name, source, agreed))
         return True
 
-    def _on_hello_again(self, hello: msg.Hello, source: Address) -> bool:
+    def _on_hello_again(self, hello: msg.Hello, source: Address, now_ns: int) -> bool:
         """Our Ringing was lost; where we have answered meanwhile, the answer is on its way by itself."""
+        link = self._call_link()
         if self.state is State.INCOMING:
-            link = self._call_link()
             link.send(msg.Ringing(link.exchange.next_id(), hello.id), source)
+        elif self.state is State.CALLING:  # nobody else knows our connection id yet
+            where = format_address(source)
+            self._finish(ev.Ended(EndReason.UNREACHABLE, False, f"{where} is our own address: this would call itself"))
+            return True
         return self.state in (State.INCOMING, State.ANSWERED)
 
     def _on_ringing(self, message: msg.Ringing, source: Address, now_ns: int) -> bool:
@@ -256,22 +260,22 @@ class Signalling(CallSteps):
 
     def _on_no_server(self, ended: ev.Ended, now_ns: int, *, lasting: bool) -> None:
         """Before anything stands that is the end; later the name is asked for again (unless denied)."""
-        if self.state in (State.REGISTERING, State.LOOKING_UP):
-            self._finish(ended)
-            return
-        if not self._registration_lost:
-            self.events.append(ev.RegistrationLost(self._server(), ended.detail))
-        self._registration_lost = True
-        if lasting and self.state is State.LISTENING:
+        if self.state in (State.REGISTERING, State.LOOKING_UP) or (lasting and self.state is State.LISTENING):
             self._finish(ended)
         elif not lasting and self.registration is not None:
+            if not self._registration_lost:
+                self.events.append(ev.RegistrationLost(self._server(), ended.detail))
+            self._registration_lost = True
             self.registration.register(self._settings.name, now_ns)
 
     def _on_given_up(self, message: msg.ControlMessage) -> None:
         if isinstance(message, (msg.End, msg.Refuse)) and self._ended is not None:
             self._finish(self._ended)
         elif isinstance(message, (msg.Hello, msg.Answer)):
-            where = format_address(self._call_link().paths.primary)
+            paths = self._call_link().paths
+            where = format_address(paths.primary)
+            if paths.relayed:
+                where = f"{self._peer_name or 'the peer'} through the server at {where}"
             self._finish(ev.Ended(EndReason.UNREACHABLE, False, f"no answer from {where}"))
 
 

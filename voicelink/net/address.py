@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from ipaddress import ip_address
+from typing import Final
 
-from voicelink.errors import CallError
+from voicelink.errors import CallError, ConfigError
 from voicelink.settings import Address, format_address, parse_address
 
 #: Room for about a second of datagrams of a thousand calls; the system may grant less.
@@ -15,7 +17,10 @@ RECEIVE_BUFFER_BYTES = 1 << 20
 def bind_udp(local: Address) -> socket.socket:
     """A non-blocking UDP socket bound at `local`. Raises CallError."""
     family = socket.AF_INET6 if ":" in local[0] else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        made = socket.socket(family, socket.SOCK_DGRAM)
+    except OSError as error:
+        raise CallError(f"cannot listen at {format_address(local)}: {error.strerror or error}") from None
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         made.setblocking(False)
@@ -27,20 +32,20 @@ def bind_udp(local: Address) -> socket.socket:
 
 
 async def resolve(text: str, family: int) -> Address:
-    """The address that HOST:PORT in `text` names, in the socket's `family`. Raises CallError, ConfigError."""
-    host, port = parse_address(text)
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(host, port, family=family, type=socket.SOCK_DGRAM)
-    except OSError as error:
-        kind = {socket.AF_INET6: "IPv6", socket.AF_INET: "IPv4"}.get(socket.AddressFamily(family), "IP")
-        raise CallError(f"no {kind} address for host {host}: {error.strerror or error}") from None
-    return plain(found[0][4])
+    """The address of somebody else that HOST:PORT in `text` names, in our socket's `family`.
+
+    0.0.0.0 and [::], which a listener on this machine may have said it listens at, mean the loopback address:
+    replies come from there. Raises CallError, ConfigError.
+    """
+    host, port = await _look_up(text, family)
+    if not port:
+        raise ConfigError(f"{text!r} names port 0, where nobody can be reached; ports are 1..65535")
+    return _ANY_TO_LOOPBACK.get(host, host), port
 
 
 async def resolve_local(text: str) -> Address:
     """An address of ours to listen at, from HOST:PORT. Raises CallError, ConfigError."""
-    return await resolve(text, socket.AF_UNSPEC)
+    return await _look_up(text, socket.AF_UNSPEC)
 
 
 def plain(sockaddr: tuple[object, ...]) -> Address:
@@ -60,3 +65,31 @@ def address_towards(peer: Address) -> str | None:
         except OSError:
             return None
         return plain(probe.getsockname())[0]
+
+
+async def _look_up(text: str, family: int) -> Address:
+    host, port = parse_address(text)
+    kind = _KINDS.get(family, "IP")
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, port, family=family, type=socket.SOCK_DGRAM)
+    except UnicodeError:
+        raise ConfigError(f"{host!r} is not a host name") from None
+    except OSError as error:
+        reason = error.strerror or error
+        if kind != "IP" and _is_ip(host):
+            reason = f"our own socket is an {kind} one; bind it to an address of the same kind as {host}"
+        raise CallError(f"no {kind} address for host {host}: {reason}") from None
+    return plain(found[0][4])
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+_KINDS: Final = {int(socket.AF_INET6): "IPv6", int(socket.AF_INET): "IPv4"}
+_ANY_TO_LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}

@@ -193,12 +193,15 @@ class SessionDriver:
         if self._transport is None:
             return
         self.end()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), CLOSE_TIMEOUT_S)
-        self._timer.set(None)
-        self._delay_timer.set(None)
-        self._transport.close()
-        self._transport = None
+        try:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), CLOSE_TIMEOUT_S)
+        finally:
+            self._timer.set(None)
+            self._delay_timer.set(None)
+            transport, self._transport = self._transport, None
+            if transport is not None:
+                transport.close()
         await asyncio.sleep(0)  # the transport closes its socket in the loop's next pass
 
     # ---- the machine's inputs and outputs --------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import MISSING, field, fields, is_dataclass
+from ipaddress import ip_address
 from typing import Any, Final, TypeAlias, TypeVar
 
 import msgpack  # type: ignore[import-untyped, unused-ignore]
@@ -76,10 +77,17 @@ def many(item: Taker, limit: int) -> Taker:
 
 
 def address(value: Any) -> Address:
-    """A pair of host (an IP address as text) and port."""
+    """A pair of host and port of one machine. The host is an IP address: a name would be looked up to send to it."""
     if not isinstance(value, tuple) or len(value) != 2:
         raise ControlError("not an address of two parts")
-    return _HOST(value[0]), _PORT(value[1])
+    host, port = _HOST(value[0]), _PORT(value[1])
+    try:
+        ip = ip_address(host)
+    except ValueError:
+        raise ControlError("host is not an IP address") from None
+    if ip.is_multicast or ip.is_unspecified or "%" in host:
+        raise ControlError("host is not the IP address of one machine")
+    return host, port
 
 
 def record(cls: type[T]) -> Taker:
