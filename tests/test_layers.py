@@ -19,19 +19,8 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = {"voicelink": "voicelink", "server": "voicelink_server", "client": "voicelink_client"}
 
 PURE = frozenset(
-    {
-        "__future__",
-        "abc",
-        "bisect",
-        "collections",
-        "dataclasses",
-        "enum",
-        "functools",
-        "heapq",
-        "ipaddress",
-        "itertools",
-    }
-    | {"logging", "math", "operator", "re", "statistics", "string", "struct", "types", "typing"}
+    {"__future__", "abc", "bisect", "collections", "dataclasses", "enum", "functools", "heapq", "ipaddress"}
+    | {"itertools", "logging", "math", "operator", "re", "statistics", "string", "struct", "types", "typing"}
 )
 ANY_STDLIB = frozenset(sys.stdlib_module_names)
 BASE = ("voicelink.units", "voicelink.errors", "voicelink.frame", "voicelink.settings")

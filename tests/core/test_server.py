@@ -135,7 +135,7 @@ def test_denials() -> None:
     assert "as many names as it may" in full.detail
     used = client.ask(Register, "bob", ("2001:db8::7", 7))
     assert isinstance(used, Denied)
-    assert used.detail == "the name bob is in use"
+    assert used.detail == "the name bob is in use; take another, or try again in 60 s if it was yours"
     itself = client.ask(Ring, "bob", B)
     assert isinstance(itself, Denied)
     assert isinstance(client.ask(Ring, "bob", A), Placed)
@@ -153,6 +153,17 @@ def test_the_token_moves_a_name_to_a_new_address_and_gives_it_up() -> None:
     client.raw(Unregister(0, "bob", b"wrong..."), B)
     assert len(client.machine.directory) == 1
     client.raw(Unregister(0, "bob", token(B)), B)
+    assert len(client.machine.directory) == 0
+
+
+def test_a_client_that_starts_anew_at_its_address_gets_its_name_again() -> None:
+    client = Client()
+    client.ask(Register, "bob", B)
+    again = padded(Register(50, "bob", b"newtoken", client.cookies[B], b""))
+    assert isinstance(client.raw(again, B)[0][0], Registered)
+    client.raw(Unregister(0, "bob", token(B)), B)
+    assert len(client.machine.directory) == 1
+    client.raw(Unregister(0, "bob", b"newtoken"), B)
     assert len(client.machine.directory) == 0
 
 

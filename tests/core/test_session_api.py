@@ -248,3 +248,20 @@ def test_addresses_of_another_family_are_not_tried() -> None:
     for port in range(100):
         paths.add(("192.0.2.50", 1000 + port))
     assert len(paths.to_probe(PROBE_INTERVAL_NS)) == MAX_ADDRESSES - 1
+
+
+def test_model_ids_must_fit_an_offer() -> None:
+    for ids in (("x" * 65,), ("a\nb",), tuple(f"m{i}" for i in range(9))):
+        with pytest.raises(LocalProtocolError, match="at most 8 model ids"):
+            Session(SessionSettings(model_ids=ids), entropy=seeded_entropy(1))
+
+
+def test_connected_time_runs_while_frames_are_sent() -> None:
+    """A rate over a time that stood still at the last datagram would be too high."""
+    world = connected()
+    a = world.machines[A]
+    assert isinstance(a, Session)
+    start = world.now_ns
+    before = a.stats.connected_ns
+    a.send_frame(frame(0), start + 700_000_000)
+    assert a.stats.connected_ns - before >= 650_000_000

@@ -195,3 +195,40 @@ def test_a_call_over_ipv6() -> None:
             assert connections[0].path == b.local_address
 
     run(main())
+
+
+def test_a_call_to_ourselves_ends_at_once() -> None:
+    async def main() -> None:
+        async with await client() as a:
+            await a.call(format_address(a.local_address))
+            async with asyncio.timeout(2):
+                ended = await a.next_event()
+            assert isinstance(ended, ev.Ended)
+            assert "our own address" in ended.detail
+
+    run(main())
+
+
+def test_closing_twice_at_once_is_harmless() -> None:
+    async def main() -> None:
+        async with await client() as a, await client() as b:
+            await connected(a, b)
+            await asyncio.gather(a.close(), a.close(), b.close())
+
+    run(main())
+
+
+def test_a_cancelled_close_frees_the_socket() -> None:
+    async def main() -> None:
+        async with await client() as b:
+            a = await client()
+            await connected(a, b)
+            closing = asyncio.ensure_future(a.close())
+            await asyncio.sleep(0)
+            closing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await closing
+            await asyncio.sleep(0.01)
+            bind_udp(a.local_address).close()
+
+    run(main())

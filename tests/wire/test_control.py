@@ -161,3 +161,13 @@ def test_clipped_text_always_fits(text: str, limit: int) -> None:
 def test_a_client_message_is_no_control_message() -> None:
     assert set(control._CLASSES) & set(rendezvous._FROM_CLIENT) == set()
     assert set(rendezvous._FROM_SERVER) & set(rendezvous._FROM_CLIENT) == set()
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "", "1", "127.1", "0.0.0.0", "::", "224.0.0.1", "ff02::1", "fe80::1%eth0", "x\x00y"]
+)
+def test_an_address_is_an_ip_address_of_one_machine(host: str) -> None:
+    """Anything else might be looked up, or sent to many, when a datagram goes there."""
+    hello = Hello(1, "eve", Offer(("m",), 8, 64, 2, 1, 8, 0), ((host, 5),))
+    with pytest.raises(ControlError, match=r"hello\.candidates: (host is|not printable)"):
+        parse_control(encode_control(hello))

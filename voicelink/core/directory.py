@@ -48,6 +48,11 @@ class _Entry:
     expires_ns: int
 
 
+def _same_holder(entry: _Entry, message: Register, source: Address) -> bool:
+    """By the token after a change of address; by the address (which a cookie has proved) after a restart."""
+    return entry.token == message.token or entry.address == source
+
+
 class Directory:
     """Registrations by name. No state is made for an address that has not shown a cookie of ours."""
 
@@ -90,7 +95,7 @@ class Directory:
         entry = self._entries.get(message.name)
         if not message.name:
             return Denied(0, message.id, EndReason.SERVER, "a name is needed")
-        if entry is not None and entry.expires_ns > now_ns and entry.token != message.token:
+        if entry is not None and entry.expires_ns > now_ns and not _same_holder(entry, message, source):
             left_s = -(-(entry.expires_ns - now_ns) // NS_PER_S)
             detail = f"the name {message.name} is in use; take another, or try again in {left_s} s if it was yours"
             return Denied(0, message.id, EndReason.SERVER, detail)

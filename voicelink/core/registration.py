@@ -114,9 +114,8 @@ class Registration:
         self._retries += 1
         if self._retries > MAX_RETRIES:
             self._retries = 0
-            return Denied(
-                0, request.id, EndReason.SERVER, "the server takes no cookie of ours: does our address change?"
-            )
+            detail = "the server takes no cookie of ours: it sees another address of us each time"
+            return Denied(0, request.id, EndReason.SERVER, detail)
         self._cookie = cookie
         self._request(replace(request, id=self._exchange.next_id(), cookie=cookie), now_ns)
         return None

@@ -276,7 +276,9 @@ class Signalling(CallSteps):
             where = format_address(paths.primary)
             if paths.relayed:
                 where = f"{self._peer_name or 'the peer'} through the server at {where}"
-            self._finish(ev.Ended(EndReason.UNREACHABLE, False, f"no answer from {where}"))
+            answered = isinstance(message, msg.Answer)
+            detail = f"the caller is gone: {where}" if answered else f"no answer from {where}"
+            self._finish(ev.Ended(EndReason.UNREACHABLE, False, detail))
 
 
 def _reason(text: str, otherwise: EndReason) -> EndReason:
