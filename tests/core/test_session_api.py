@@ -17,7 +17,7 @@ from voicelink.core.states import State
 from voicelink.errors import LocalProtocolError
 from voicelink.settings import SessionSettings
 from voicelink.wire.control import Answer, End, Ringing, encode_control
-from voicelink.wire.packet import join, split
+from voicelink.wire.packet import Kind, join, split
 
 
 def fresh(**settings: object) -> Session:
@@ -265,3 +265,36 @@ def test_connected_time_runs_while_frames_are_sent() -> None:
     before = a.stats.connected_ns
     a.send_frame(frame(0), start + 700_000_000)
     assert a.stats.connected_ns - before >= 650_000_000
+
+
+def test_frame_indices_and_packet_counters_may_pass_65_536() -> None:
+    world = World()
+    a, b = world.session(A, frames_per_packet=1, redundancy=2), world.session(B, redundancy=2)
+    world.connect()
+    link = a._signalling.link
+    assert link is not None
+    link.channel._sent[Kind.MEDIA] = 65_400
+    world.link.loss, world.link.jitter_ms = 0.05, 30.0
+    world.talk(A, B, 10.0, first=65_300)
+    played = [d.frame for d in world.played[B] if isinstance(d, ev.Play)]
+    assert [f.index for f in played] == sorted({f.index for f in played})
+    assert (played[0].index < 65_310, played[-1].index > 66_100) == (True, True)
+    assert all(f == frame(f.index) for f in played)
+    assert b.stats.resyncs == 0
+    assert 20 < b.stats.packets_lost < 70
+    assert b.stats.frames_concealed < 10
+
+
+def test_round_trips_are_measured_where_the_microsecond_clock_wraps() -> None:
+    world = World()
+    world.link.delay_ms = 30.0
+    world.now_ns = ((1 << 32) * 1000) - 4_000_000_000
+    world.session(A)
+    world.session(B)
+    world.connect()
+    world.run_ms(8_000)
+    assert world.now_ns > (1 << 32) * 1000
+    times_us = [e.rtt_us for e in world.events[A] if isinstance(e, ev.PeerReport)]
+    assert len(times_us) > 6
+    assert all(59_000 < t < 61_000 for t in times_us[1:] if t is not None)
+    assert None not in times_us[1:]

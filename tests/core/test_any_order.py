@@ -1,0 +1,119 @@
+"""Well-formed messages in any order, user actions at any time, on any network: sessions always come to rest."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from typing import Any
+
+import pytest
+
+from tests.core.world import BASE, SERVER, A, B, LossyLink, World, frame
+from voicelink.core import events as ev
+from voicelink.core.negotiate import offer_of
+from voicelink.core.session import Session
+from voicelink.core.states import State
+from voicelink.errors import LocalProtocolError
+from voicelink.settings import Address, SessionSettings
+from voicelink.wire import control as msg
+from voicelink.wire import rendezvous as rv
+from voicelink.wire.packet import Header, Kind, MediaPacket, join
+
+OFFERS = (offer_of(BASE), offer_of(SessionSettings(model_ids=("other",))))
+BLOCKED: tuple[set[tuple[Address, Address]], ...] = (set(), {(A, B)}, {(A, B), (B, A)}, {(A, SERVER)})
+
+
+def number(rng: random.Random) -> int:
+    """Mostly an id that was used."""
+    return rng.choice([1, 2, 3, 4, 5, rng.randint(0, msg.MAX_U32)])
+
+
+def peer_message(rng: random.Random) -> msg.ControlMessage:
+    known = tuple(rng.sample([A, B, SERVER, ("192.0.2.77", 9)], rng.randint(0, 3)))
+    kind: Any = rng.choice([msg.Hello, msg.Ringing, msg.Answer, msg.Refuse, msg.End, msg.Probe, msg.Ok, msg.Report])
+    values: dict[Any, tuple[Any, ...]] = {
+        msg.Hello: ("eve", rng.choice(OFFERS), known),
+        msg.Answer: ("eve", rng.choice(OFFERS), known),
+        msg.Refuse: ("busy", ""),
+        msg.End: ("no such reason", "text"),
+        msg.Probe: (),
+        msg.Report: tuple(number(rng) for _ in range(9)),
+    }
+    made: msg.ControlMessage = kind(number(rng), *values.get(kind, (number(rng),)))
+    return made
+
+
+def server_message(rng: random.Random) -> rv.ServerMessage:
+    made: tuple[rv.ServerMessage, ...] = (
+        rv.Retry(0, number(rng), b"cookie"),
+        rv.Registered(0, number(rng), rng.randint(1, 100), A),
+        rv.Placed(0, number(rng), rng.randint(1, 5), A),
+        rv.Denied(0, number(rng), "offline", ""),
+    )
+    return rng.choice(made)
+
+
+def say(session: Session, rng: random.Random, now_ns: int) -> None:
+    """Something well-formed, mostly of the right call and from the right address."""
+    link, source = session._signalling.link, rng.choice([A, B, SERVER])
+    call = rng.randint(0, 3)
+    if link is not None and rng.random() < 0.9:
+        call, source = link.connection_id, rng.choice(list(link.paths._known))
+    kind = rng.choice([Kind.MEDIA, Kind.CONTROL, Kind.CONTROL, Kind.SERVER])
+    if kind is Kind.SERVER:
+        source, body = SERVER, rv.encode_rendezvous(server_message(rng))
+    elif kind is Kind.CONTROL:
+        body = msg.encode_control(peer_message(rng))
+    else:
+        body = bytes(MediaPacket(rng.randint(0, 0xFFFF), 8, (b"a",) * rng.randint(1, 8)))
+    session.handle_datagram(join(Header(kind, call, rng.randint(0, 0xFFFF)), body), source, now_ns)
+
+
+def act(world: World, address: Address, rng: random.Random, index: int) -> None:
+    session = world.machines[address]
+    assert isinstance(session, Session)
+    what = rng.random()
+    with contextlib.suppress(LocalProtocolError):  # the user's own misuse
+        if what < 0.15:
+            session.accept(world.now_ns)
+        elif what < 0.19:
+            (session.refuse if what < 0.17 else session.end)(world.now_ns)
+        elif what < 0.4:
+            session.send_frame(frame(index), world.now_ns)
+        elif what < 0.6:
+            for _ in range(rng.randint(1, 20)):
+                world.pull(address)
+        elif what < 0.63:
+            world.link.blocked = rng.choice(BLOCKED)
+        else:
+            say(session, rng, world.now_ns)
+    world.run_ms(rng.choice([0, 1, 20, 300, 3000]))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_every_session_comes_to_rest_and_ends_once(seed: int) -> None:
+    rng = random.Random(seed)
+    world = World(LossyLink(loss=rng.choice([0, 0.3]), duplicate=rng.choice([0, 0.3]), jitter_ms=rng.choice([0, 100])))
+    world.link.rng.seed(seed)
+    a, b = world.session(A, name="alice", redundancy=rng.randint(0, 2)), world.session(B, name="bob")
+    world.server()
+    at = rng.choice([SERVER, None])
+    b.listen(world.now_ns, at)
+    world.run_ms(rng.choice([0, 500]))
+    if at is None:
+        a.call(B, world.now_ns)
+    else:
+        a.call_name("bob", SERVER, world.now_ns)
+    for step in range(50):
+        act(world, rng.choice([A, B]), rng, step)
+    for session in (a, b):
+        session.end(world.now_ns)
+    world.link.blocked = set()
+    world.run_ms(5_000)
+    for address, session in ((A, a), (B, b)):
+        kinds = [type(e) for e in world.events[address]]
+        assert session.state is State.ENDED
+        assert session.next_timer_ns() is None
+        assert kinds.count(ev.Ended) == 1
+        assert kinds[-1] is ev.Ended
+        assert kinds.count(ev.Connected) <= 1
