@@ -14,6 +14,7 @@ from typing import Final
 
 from voicelink.core.switchboard import Switchboard
 from voicelink.errors import CallError
+from voicelink.net.address import why_not
 from voicelink.settings import Address, format_address
 
 #: A scraper that has not sent its request by then is cut off.
@@ -58,8 +59,7 @@ class MetricsServer:
         try:
             self._server = await asyncio.start_server(self._serve, *at, limit=MAX_REQUEST_BYTES)
         except OSError as error:
-            reason = error.strerror or error
-            raise CallError(f"cannot serve metrics at {format_address(at)}: {reason}") from None
+            raise CallError(f"cannot serve metrics at {format_address(at)}: {why_not(error)}") from None
         host, port = self._server.sockets[0].getsockname()[:2]
         return host, port
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -72,7 +73,7 @@ def test_a_registered_name_shows_in_the_metrics() -> None:
     ("options", "environment", "code", "message"),
     [
         (["--listen", "here"], {}, 2, "server.listen: 'here' is not HOST:PORT"),
-        (["--listen", "192.0.2.1:5"], {}, 1, "cannot listen at 192.0.2.1:5"),
+        (["--listen", "192.0.2.1:5"], {}, 1, "cannot listen at 192.0.2.1:5: this machine has no such address"),
         ([], {"VOICELINK_SERVER_MAX_CALLS": "0"}, 2, "VOICELINK_SERVER_MAX_CALLS: server.max_calls = 0"),
         (["--config", "no-such-file.toml"], {}, 2, "cannot read settings from no-such-file.toml"),
     ],
@@ -86,6 +87,23 @@ def test_bad_starts_get_one_line_and_an_exit_code(
     assert done.returncode == code
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_taken_ports_are_told() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as tcp,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+    ):
+        udp.bind(("127.0.0.1", 0))
+        free, web = "127.0.0.1:0", f"127.0.0.1:{tcp.getsockname()[1]}"
+        taken = f"127.0.0.1:{udp.getsockname()[1]}"
+        for options, what in (
+            (["--listen", free, "--metrics", web], f"cannot serve metrics at {web}"),
+            (["--listen", taken], f"cannot listen at {taken}"),
+        ):
+            done = subprocess.run([*COMMAND, *options], capture_output=True, text=True, timeout=20, check=False)
+            assert done.returncode == 1
+            assert done.stderr == f"voicelink_server: {what}: the port is taken; choose another, or 0 for a free one\n"
 
 
 def test_it_needs_no_model_runtime_and_no_audio_device() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from ipaddress import ip_address
 from typing import Final
@@ -20,15 +21,24 @@ def bind_udp(local: Address) -> socket.socket:
     try:
         made = socket.socket(family, socket.SOCK_DGRAM)
     except OSError as error:
-        raise CallError(f"cannot listen at {format_address(local)}: {error.strerror or error}") from None
+        raise CallError(f"cannot listen at {format_address(local)}: {why_not(error)}") from None
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         made.setblocking(False)
         made.bind(local)
     except OSError as error:
         made.close()
-        raise CallError(f"cannot listen at {format_address(local)}: {error.strerror or error}") from None
+        raise CallError(f"cannot listen at {format_address(local)}: {why_not(error)}") from None
     return made
+
+
+def why_not(error: OSError) -> str:
+    """What keeps us from listening at an address, and what to do where we know."""
+    if error.errno == errno.EADDRINUSE:
+        return "the port is taken; choose another, or 0 for a free one"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return "this machine has no such address"
+    return error.strerror or str(error)
 
 
 async def resolve(text: str, family: int) -> Address:

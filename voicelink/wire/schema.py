@@ -7,7 +7,7 @@ ControlError; keys that a message does not know are passed over, so that later v
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import MISSING, field, fields, is_dataclass
+from dataclasses import field, fields, is_dataclass
 from ipaddress import ip_address
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -27,9 +27,9 @@ MAX_DEPTH: Final = 4
 T = TypeVar("T")
 
 
-def part(take: Taker, default: Any = MISSING) -> Any:
-    """A dataclass field read by `take`; with a `default` it may be absent on the wire."""
-    return field(default=default, metadata={"take": take})
+def part(take: Taker) -> Any:
+    """A dataclass field read by `take`."""
+    return field(metadata={"take": take})
 
 
 def text(limit: int = MAX_TEXT_BYTES) -> Taker:
@@ -101,10 +101,9 @@ def from_map(cls: type[T], value: Any) -> T:
         raise ControlError(f"{cls.__name__.lower()} is not a map")
     taken: dict[str, Any] = {}
     for known in fields(cls):  # type: ignore[arg-type]
-        if known.name in value:
-            taken[known.name] = _take(cls, known.name, known.metadata["take"], value[known.name])
-        elif known.default is MISSING:
+        if known.name not in value:
             raise ControlError(f"{cls.__name__.lower()} without {known.name}")
+        taken[known.name] = _take(cls, known.name, known.metadata["take"], value[known.name])
     try:
         return cls(**taken)
     except ValueError as error:
