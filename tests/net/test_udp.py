@@ -14,6 +14,7 @@ import pytest
 
 from tests.core.world import frame
 from voicelink.core import events as ev
+from voicelink.core.states import State
 from voicelink.core.switchboard import Switchboard
 from voicelink.errors import CallError, ConfigError, LocalProtocolError
 from voicelink.net.address import bind_udp
@@ -232,3 +233,37 @@ def test_a_cancelled_close_frees_the_socket() -> None:
             bind_udp(a.local_address).close()
 
     run(main())
+
+
+def test_codec_threads_that_go_on_through_close_and_after_it_see_no_error() -> None:
+    failures: list[BaseException] = []
+
+    def work(driver: SessionDriver, stop: threading.Event) -> None:
+        index = 0
+        try:
+            while not stop.is_set():
+                driver.send_frame(frame(index))
+                driver.pull_frame()
+                driver.stats()
+                index += 1
+                time.sleep(0.001)
+        except BaseException as error:
+            failures.append(error)
+
+    async def main() -> None:
+        stop = threading.Event()
+        async with await client() as a, await client() as b:
+            await connected(a, b)
+            threads = [threading.Thread(target=work, args=(d, stop)) for d in (a, b)]
+            for thread in threads:
+                thread.start()
+            await asyncio.sleep(0.3)
+            assert b.stats().packets_received > 10
+        await asyncio.sleep(0.05)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert (a.session.state, b.session.state) == (State.ENDED, State.ENDED)
+
+    run(main())
+    assert failures == []
