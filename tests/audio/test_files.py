@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from voicelink.audio.files import read_audio, write_audio, write_bytes
+from voicelink.audio.files import read_audio, require_writable, write_audio, write_bytes
 from voicelink.audio.wav import WavWriter
 from voicelink.errors import AudioError
 
@@ -132,3 +132,30 @@ def test_a_recording_stops_at_the_formats_limit(tmp_path: Path, monkeypatch: pyt
     writer.close()
     assert writer.full
     assert soundfile.info(tmp_path / "r.wav").frames == 300
+
+
+@pytest.mark.parametrize("name", [".", "/", "folder", "file.txt/o.wav", "no/o.wav", "x" * 300, "/dev/null"])
+def test_what_cannot_become_a_file_is_said_before_and_at_writing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file.txt").write_text("x")
+    for write in (require_writable, lambda p: write_bytes(p, b"x"), lambda p: write_audio(p, tone(), 22_050)):
+        with pytest.raises(AudioError, match="cannot be written"):
+            write(Path(name))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file.txt", "folder"]
+    assert Path("/dev/null").is_char_device()
+
+
+def test_the_input_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("x")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(AudioError, match="is the input itself"):
+        require_writable(tmp_path / "b", tmp_path / "a")
+    require_writable(tmp_path / "c", tmp_path / "a")
+
+
+def test_a_path_too_long_to_read(tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match="cannot be read"):
+        read_audio(tmp_path / ("x" * 300))

@@ -6,7 +6,9 @@ header can make us allocate more than the file really holds.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -30,12 +32,7 @@ def read_audio(path: Path) -> tuple[NDArray[np.float32], int]:
     A warning is logged where further channels are left out. Raises AudioError for a file that is missing,
     not audio, empty, at a rate outside 4..768 kHz, or with samples that are not numbers.
     """
-    if not path.exists():
-        raise AudioError(f"{path}: no such file")
-    if not path.is_file():
-        raise AudioError(f"{path}: not a file; an audio file (WAV, FLAC, Ogg, Opus ...) is needed")
-    if path.stat().st_size == 0:
-        raise AudioError(f"{path}: the file is empty (0 bytes)")
+    _check_readable(path)
     try:
         with soundfile.SoundFile(path) as file:
             rate, channels = file.samplerate, file.channels
@@ -55,28 +52,62 @@ def write_audio(path: Path, samples: NDArray[np.float32], rate_hz: int) -> None:
     Written under a temporary name beside `path` and renamed, so that `path` is never half a file. Raises
     AudioError where it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.part")
-    try:
+
+    def write(temporary: Path) -> None:
         writer = WavWriter(temporary, rate_hz)
         try:
             writer.write(samples)
         finally:
             writer.close()
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise AudioError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+    _write_whole(path, write)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file under a temporary name and rename it. Raises AudioError where that fails."""
+    _write_whole(path, lambda temporary: temporary.write_bytes(data))
+
+
+def require_writable(path: Path, source: Path | None = None) -> None:
+    """Raise AudioError where `path` cannot become a file, or is `source` itself: before any work is spent on it."""
+    try:
+        if source is not None and path.exists() and path.samefile(source):
+            raise AudioError(f"{path}: is the input itself; give another name for the output")
+        if path.exists() and not path.is_file():
+            raise AudioError(f"{path}: cannot be written (not a regular file); give the name of a file")
+        if not path.parent.is_dir():
+            raise AudioError(f"{path}: cannot be written (no folder {path.parent}); make it first")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a file beside `path`, then rename it. Leaves nothing behind where that fails."""
+    require_writable(path)
     temporary = path.with_name(f".{path.name}.part")
     try:
-        temporary.write_bytes(data)
+        write(temporary)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise AudioError(f"{path}: cannot be written ({error.strerror or error})") from error
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> AudioError:
+    return AudioError(f"{path}: cannot be written ({error.strerror or error})")
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        if not path.exists():
+            raise AudioError(f"{path}: no such file")
+        if not path.is_file():
+            raise AudioError(f"{path}: not a file; an audio file (WAV, FLAC, Ogg, Opus ...) is needed")
+        if path.stat().st_size == 0:
+            raise AudioError(f"{path}: the file is empty (0 bytes)")
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def _first_channel(file: soundfile.SoundFile) -> NDArray[np.float32]:

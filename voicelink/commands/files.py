@@ -33,8 +33,9 @@ def encode(
     bitrate: Bitrate = 3000,
 ) -> None:
     """Code an audio file's first channel as speech."""
-    from voicelink.audio.files import read_audio, write_bytes  # noqa: PLC0415
+    from voicelink.audio.files import read_audio, require_writable, write_bytes  # noqa: PLC0415
 
+    require_writable(out, source)
     speech, rate_hz = read_audio(source)
     model = _load(common, codec)
     begin = time.perf_counter()
@@ -59,9 +60,10 @@ def decode(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the losses.")] = 0,
 ) -> None:
     """Decode a .vlk file to a WAV of the source's sample rate and exact length."""
-    from voicelink.audio.files import write_audio  # noqa: PLC0415
+    from voicelink.audio.files import require_writable, write_audio  # noqa: PLC0415
     from voicelink.sim.loss import GilbertLoss  # noqa: PLC0415
 
+    require_writable(out, source)
     coded = _read(source)
     model = _load(common, codec, coded)
     model.require_model(coded)
