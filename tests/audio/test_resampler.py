@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -77,3 +79,23 @@ def test_whole_signal(from_hz: int, to_hz: int) -> None:
     assert y.dtype == np.float32
     assert np.abs(y - sines(to_hz, to_hz, [440.0]))[500:-500].max() < 1e-3
     assert len(resample(np.zeros(0, np.float32), from_hz, to_hz)) == 0
+
+
+def test_a_long_block_costs_memory_in_proportion_to_its_own() -> None:
+    x = np.zeros(600_000, np.float32)
+    resampler = StreamResampler(48_000, 22_050)
+    tracemalloc.start()
+    try:
+        made = resampler.push(x)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(made) == pytest.approx(600_000 * 22_050 / 48_000, abs=40)
+    assert peak < 100_000_000  # filtered in one piece: 500 MB
+
+
+def test_pieces_of_a_long_block_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.random.default_rng(2).standard_normal(5_000).astype(np.float32)
+    whole = stream(x, 48_000, 22_050, [])
+    monkeypatch.setattr("voicelink.audio.resampler.PIECE_SAMPLES", 700)
+    np.testing.assert_array_equal(stream(x, 48_000, 22_050, []), whole)

@@ -21,6 +21,8 @@ ZERO_CROSSINGS: Final = 32
 KAISER_BETA: Final = 7.857
 #: Middle of the transition, such that it ends at the lower rate's band edge.
 CUTOFF: Final = 0.9216
+#: Inputs filtered at once: a whole signal in one block would need some kilobytes for each of its samples.
+PIECE_SAMPLES: Final = 1 << 15
 
 
 def resample(speech: NDArray[np.float32], from_hz: int, to_hz: int) -> NDArray[np.float32]:
@@ -59,6 +61,9 @@ class StreamResampler:
         """Give float32 [n], any n; returns float32 [m] that is ready now."""
         if self._same:
             return block
+        if len(block) > PIECE_SAMPLES:
+            starts = range(0, len(block), PIECE_SAMPLES)
+            return np.concatenate([self.push(block[start : start + PIECE_SAMPLES]) for start in starts])
         self._taken += len(block)
         return self._advance(block, (max(0, self._taken - self._half) * self._up - 1) // self._down + 1)
 
