@@ -127,3 +127,13 @@ def test_bad_files_say_what_is_wrong(make, says: str) -> None:
 def test_values_that_could_not_be_written_are_refused(model: str, rate: int, samples: int, indices: list[int]) -> None:
     with pytest.raises(AudioError):
         EncodedSpeech(model, rate, samples, tuple(frame(i, 8, i) for i in indices))
+
+
+def test_more_than_twelve_hours_are_refused_before_any_frame_is_made() -> None:
+    hour = 3600 * 22_050
+    frames = -(-13 * hour // 256)
+    head = struct.pack("<4sBBIQI", b"\x89VLK", 1, 1, 22_050, 13 * hour, 1)
+    data = head + b"m" + struct.pack("<IB", frames, 1) + bytes(-(-frames // 8))
+    found = parse(data + struct.pack("<I", zlib.crc32(data)))
+    assert isinstance(found, AudioError)
+    assert "13.0 hours; 12 are the most" in str(found)

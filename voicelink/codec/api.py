@@ -12,13 +12,12 @@ from voicelink.audio.resampler import resample
 from voicelink.codec.engine import Engine
 from voicelink.codec.model_folder import ModelInfo, find_model, verify
 from voicelink.codec.stream import Decoder, Encoder
-from voicelink.codec.vlk import EncodedSpeech
+from voicelink.codec.vlk import MAX_RATE_HZ, MAX_SECONDS, MIN_RATE_HZ, EncodedSpeech
 from voicelink.codec.vocoder import make_vocoder
 from voicelink.errors import AudioError, WeightsError
 from voicelink.units import SAMPLE_RATE_HZ, bitrate_bps, bits_per_frame
 
 EngineName = Literal["onnx", "torch"]
-MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 768_000
 
 
 def load_codec(model: str | Path | None = None, engine: EngineName = "onnx", threads: int = 1) -> Codec:
@@ -60,12 +59,18 @@ class Codec:
         return Decoder(self.engine, self.vocoder)
 
     def encode(self, speech: NDArray[np.float32], sample_rate: int, bitrate_bps: int = 3000) -> EncodedSpeech:
-        """Code a whole signal, float32 [n] in +-1, at the nearest possible bitrate (86 bps to 5.51 kbps)."""
+        """Code a whole signal, float32 [n] in +-1, at the nearest possible bitrate (86 bps to 5.51 kbps).
+
+        Raises AudioError for speech that is empty, of several channels, not finite, longer than 12 hours, or at a
+        sample rate outside 4..768 kHz, and for a bitrate below the model's least.
+        """
         samples = np.asarray(speech, np.float32)
         if samples.ndim != 1 or not len(samples):
             raise AudioError(f"speech has shape {samples.shape}; give one channel of at least one sample")
         if not np.isfinite(samples).all():
             raise AudioError("speech holds NaN or infinite samples; repair it first")
+        if len(samples) > MAX_SECONDS * sample_rate:
+            raise AudioError(f"speech is longer than {MAX_SECONDS // 3600} hours; split it")
         encoder = self.encoder(sample_rate, bits_per_frame(bitrate_bps))
         frames = encoder.push(samples) + encoder.flush()
         return EncodedSpeech(self.model_id, sample_rate, len(samples), tuple(frames))

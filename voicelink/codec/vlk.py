@@ -8,7 +8,7 @@ All integers are little-endian. R runs, F frames in all, B bits in all:
 | 4        | 1           | version, 1                                                             |
 | 5        | 1           | length M of the model id, 1..64                                        |
 | 6        | 4           | sample rate of the source, Hz, 4 000..768 000                          |
-| 10       | 8           | samples of the source                                                  |
+| 10       | 8           | samples of the source, at most 12 hours                                |
 | 18       | 4           | number of runs R                                                       |
 | 22       | M           | model id, printable ASCII                                              |
 | 22 + M   | 5 R         | runs: frames (4 bytes, not 0) and bits a frame (1 byte, 1..64)         |
@@ -43,6 +43,8 @@ MIN_RATE_HZ: Final = 4_000
 MAX_RATE_HZ: Final = 768_000
 #: An encoder pads to three frames at least, and rounds up.
 MAX_EXTRA_FRAMES: Final = 4
+#: A frame in memory takes a thousand times the bytes of its code on disk: no file may ask for all there is.
+MAX_SECONDS: Final = 12 * 3600
 
 _HEADER: Final = struct.Struct("<4sBBIQI")
 _RUN: Final = struct.Struct("<IB")
@@ -148,6 +150,8 @@ def _check_header(where: str, name: bytes, rate: int, samples: int, frames: int)
     needed = -(-samples * SAMPLE_RATE_HZ // (rate * FRAME_SAMPLES))
     if samples < 0 or not needed <= frames + 1 <= needed + 1 + MAX_EXTRA_FRAMES:
         raise AudioError(f"{where}: {frames} frames do not fit {samples} samples at {rate} Hz")
+    if samples > MAX_SECONDS * rate:
+        raise AudioError(f"{where}: {samples / rate / 3600:.1f} hours; {MAX_SECONDS // 3600} are the most; split it")
 
 
 def _pack(frames: Iterable[Frame]) -> bytes:
