@@ -8,7 +8,9 @@ import pytest
 import toml
 
 from voicelink.codec.api import load_codec
+from voicelink.codec.engine_torch import load_modules
 from voicelink.codec.model_folder import find_model, read_info, sha256, shipped_models, verify
+from voicelink.codec.model_writer import save_model
 from voicelink.errors import AudioError, WeightsError
 from voicelink.train.export import write_manifest
 
@@ -102,3 +104,50 @@ def test_shipped_weights_are_whole_and_within_the_limit() -> None:
         listed = toml.loads((info.folder.parent / "manifest.toml").read_text())["models"][info.name]
         assert listed == {"model_id": info.model_id, "sha256": sha256(info.folder / "model.toml")}
     assert models[0].size_bytes <= 40_000_000
+
+
+@pytest.mark.parametrize("change", ["hidden", "kind"])
+def test_a_description_of_another_model_than_the_graphs_is_refused(folder: Path, change: str) -> None:
+    table = toml.loads((folder / "model.toml").read_text())
+    if change == "hidden":
+        edit(folder, bvrnn={**table["bvrnn"], "hidden": 64})
+    else:
+        edit(folder, vocoder={**table["vocoder"], "kind": "bigvgan"})
+    with pytest.raises(WeightsError, match="graphs are of different models"):
+        load_codec(folder)
+
+
+def test_a_name_too_long_for_a_path() -> None:
+    with pytest.raises(WeightsError, match="no such model"):
+        find_model("m" * 300)
+
+
+def save(folder: Path, source: Path, name: str = "copy") -> None:
+    bvrnn, vocoder = load_modules(read_info(source))
+    save_model(folder, name=name, bvrnn=bvrnn, vocoder=vocoder, licence="CC0-1.0")
+
+
+def test_only_a_model_folder_is_replaced_and_its_card_is_kept(folder: Path, tmp_path: Path) -> None:
+    (folder / "README.md").write_text("card")
+    save(folder, folder)
+    assert read_info(folder).name == "copy"
+    assert (folder / "README.md").read_text() == "card"
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("years of work")
+    with pytest.raises(WeightsError, match="no model folder"):
+        save(precious, folder)
+    assert (precious / "thesis.txt").read_text() == "years of work"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model", "precious"]
+
+
+@pytest.mark.parametrize("name", ["", "two words", "modèle", "m" * 49])
+def test_names_that_no_call_could_carry_are_refused(name: str, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="cannot be a model's name"):
+        save(tmp_path / "new", folder, name)
+
+
+def test_where_nothing_can_be_written(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(WeightsError, match="cannot be written"):
+        save(tmp_path / "file" / "new", folder)

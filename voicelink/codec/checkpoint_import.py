@@ -68,21 +68,17 @@ def import_checkpoints(bvrnn: Path, vocoder: Path, out: Path, config: Path | Non
     Raises WeightsError for files that are missing, damaged, unsafe, of another layout or not of one model,
     and for an `out` that holds something other than a model.
     """
-    from voicelink.codec.model_writer import save_model  # noqa: PLC0415  (needs onnx; loading alone does not)
+    from voicelink.codec.model_writer import check_target, save_model  # noqa: PLC0415  (needs onnx; loading alone does not)
 
     out = out.resolve()
-    if out.exists() and not (out / "model.toml").is_file():
-        raise WeightsError(f"{out}: is there and no model folder; give a new folder, which will be made")
+    check_target(out, out.name)
     release = read_release_config(config) if config is not None else None
     modules = _load_bvrnn(bvrnn, release), _load_vocoder(vocoder, release)
     notes = f"Imported from {bvrnn.name} and {vocoder.name}. {_rate_note(config)}"
-    try:
-        save_model(
-            out, name=out.name, bvrnn=modules[0], vocoder=modules[1], licence=LICENCE, notes=notes, half=False,
-            min_bits=1 if release is None or release.variable else release.bits,
-        )  # fmt: skip
-    except OSError as error:
-        raise WeightsError(f"{out}: cannot be written ({error.strerror}); check the path") from error
+    save_model(
+        out, name=out.name, bvrnn=modules[0], vocoder=modules[1], licence=LICENCE, notes=notes, half=False,
+        min_bits=1 if release is None or release.variable else release.bits,
+    )  # fmt: skip
     return out
 
 

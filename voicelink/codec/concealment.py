@@ -1,8 +1,8 @@
-"""What a decoder does for frames that did not come: pure functions over log-mel frames.
+"""What is heard for frames that did not come: pure functions over log-mel frames, with the state given and returned.
 
-The lost code is the prior's most likely one, so speech goes on as the model expects. After 100 ms no phoneme can be
-guessed any more: the mel fades toward comfort noise, whose spectrum is learned from the quietest received frames.
-Fading after 100 ms follows deep PLC in Opus (Valin et al., Interspeech 2022).
+`stream.Decoder` takes the prior's most likely code for a lost one, so speech goes on as the model expects. After 100 ms
+no phoneme can be guessed any more: the mel fades toward comfort noise, whose spectrum is learned from the quietest
+received frames. Fading after 100 ms follows deep PLC in Opus (Valin et al., Interspeech 2022).
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ import numpy as np
 from voicelink.codec.engine import Array
 from voicelink.codec.mel import N_MELS
 
+#: 104 ms as the model expects, then 139 ms of fading.
 HOLD_FRAMES: Final = 9
 FADE_FRAMES: Final = 12
+#: Log-mel (natural log) of near silence.
 _START_LEVEL = -10.0
-_FALL = 0.2
-_RISE = 0.002
+#: Shares of the way to a received frame by which the noise follows it down (58 ms) and up (5.8 s).
+_FALL, _RISE = 0.2, 0.002
+#: No frame counts as louder than this above the noise (log-mel; 26 dB).
+_MAX_STEP = 3.0
 
 
 def initial_comfort() -> Array:
@@ -29,7 +33,7 @@ def initial_comfort() -> Array:
 def track_comfort(comfort: Array, mel: Array) -> Array:
     """Follow a received frame: down fast, up slowly, so that speech does not raise the noise."""
     rate = np.float32(_FALL if mel.mean() < comfort.mean() else _RISE)
-    followed: Array = comfort + rate * (np.minimum(mel, comfort + 3.0) - comfort)
+    followed: Array = comfort + rate * (np.minimum(mel, comfort + _MAX_STEP) - comfort)
     return followed
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import onnxruntime
 
 from voicelink.codec.engine import Array
 from voicelink.codec.model_folder import GRAPHS, ModelInfo
 from voicelink.errors import WeightsError
+
+#: Outputs of each kind's graph, its next state included.
+_VOCODER_OUTPUTS: Final = {"harmonic": 6, "bigvgan": 2}
 
 
 class OnnxEngine:
@@ -28,6 +33,9 @@ class OnnxEngine:
         except Exception as error:  # onnxruntime raises its own classes, all straight from Exception
             raise WeightsError(f"{info.folder}: ONNX Runtime cannot load the graphs ({_first_line(error)})") from error
         self._encoder, self._decoder, self._prior, self._vocoder = sessions
+        hidden, outputs = self._decoder.get_inputs()[1].shape[-1], len(self._vocoder.get_outputs())
+        if (hidden, outputs) != (info.hidden, _VOCODER_OUTPUTS[info.vocoder]):
+            raise WeightsError(f"{info.folder}: model.toml and the graphs are of different models; export it again")
         self._vocoder_state_shape = [int(n) for n in self._vocoder.get_inputs()[1].shape]
         self._hidden = info.hidden
 

@@ -60,7 +60,7 @@ def find_model(model: str | Path | None = None) -> ModelInfo:
 
     Raises WeightsError where there is none or it does not fit this code. Checksums are not read: see `verify`.
     """
-    if model is not None and Path(model).is_dir():
+    if model is not None and _is_folder(Path(model)):
         return read_info(Path(model))
     root = weights_root()
     manifest = _toml(root / "manifest.toml")
@@ -124,6 +124,13 @@ def sha256(path: Path) -> str:
     """SHA-256 of a file in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # too long for a path, or within a folder that we may not look into
+        return False
 
 
 def _toml(path: Path) -> dict[str, Any]:

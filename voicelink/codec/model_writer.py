@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
+import re
 import shutil
 import warnings
 from pathlib import Path
@@ -25,6 +26,8 @@ from voicelink.codec.safetensors import tensor_offsets, write_tensors
 from voicelink.errors import WeightsError
 
 OPSET = 18
+#: With '-' and 8 digits a name makes a model id, of which calls and `.vlk` files carry up to 64 printable characters.
+NAME = r"[A-Za-z0-9._+-]{1,48}"
 Vocoder = HarmonicVocoder | BigVgan
 
 
@@ -42,12 +45,52 @@ def save_model(
     """Write a complete model folder; replaces one that is there only when the new one is whole.
 
     `min_bits`: fewest bits a frame the coder was trained for (all of them, for a fixed-rate model). With `half`,
-    matrices are stored in half precision, vectors in single. Raises WeightsError where a weight is not finite or
-    overflows half precision.
+    matrices are stored in half precision, vectors in single. Raises WeightsError where `folder` is there and no model
+    folder, cannot be written, `name` cannot be part of a model id, or a weight is not finite or overflows half
+    precision.
     """
+    folder = folder.resolve()
+    check_target(folder, name)
     work = folder.with_name(folder.name + ".part")
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
+    try:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        _fill(work, name, bvrnn, vocoder, licence, notes, min_bits, half)
+        _put(work, folder)
+    except OSError as error:
+        raise WeightsError(f"{folder}: cannot be written ({error.strerror or error}); check the path") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def check_target(folder: Path, name: str) -> None:
+    """Raise WeightsError where `save_model` would refuse the folder or the name, before any work is spent on them."""
+    if not re.fullmatch(NAME, name):
+        raise WeightsError(f"{name!r} cannot be a model's name; use 1 to 48 letters, digits, '.', '_', '-' or '+'")
+    try:
+        taken = folder.exists() and not (folder / "model.toml").is_file()
+    except OSError as error:
+        raise WeightsError(f"{folder}: cannot be written ({error.strerror or error}); check the path") from error
+    if taken:
+        raise WeightsError(f"{folder}: is there and no model folder; give a new folder, which will be made")
+
+
+def _put(work: Path, folder: Path) -> None:
+    """Move the finished folder to its place; the old one goes only after that."""
+    old = folder.with_name(folder.name + ".old")
+    if folder.exists():
+        for extra in folder.glob("*.md"):
+            shutil.copy(extra, work)
+        shutil.rmtree(old, ignore_errors=True)
+        folder.rename(old)
+    work.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _fill(
+    work: Path, name: str, bvrnn: Bvrnn, vocoder: Vocoder, licence: str, notes: str, min_bits: int, half: bool
+) -> None:
+    """Tensors, graphs and model.toml."""
     for file, module in zip(TENSORS, (bvrnn, vocoder), strict=True):
         write_tensors(work / file, _stored(module, file, half), {"format": str(FORMAT)})
     for graph, (step, arguments, names, tensors) in zip(GRAPHS, _steps(bvrnn, vocoder), strict=True):
@@ -61,10 +104,6 @@ def save_model(
         "files": {file: sha256(work / file) for file in (*GRAPHS, *TENSORS)},
     }  # fmt: skip
     (work / "model.toml").write_text(toml.dumps(table), encoding="utf-8")
-    for extra in folder.glob("*.md"):
-        shutil.copy(extra, work)
-    shutil.rmtree(folder, ignore_errors=True)
-    work.rename(folder)
 
 
 def _stored(module: nn.Module, where: str, half: bool) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
