@@ -22,6 +22,9 @@ def test_shipped_recipes_pass_their_own_check(kind: str) -> None:
         (("lr = 1.2e-3", ""), "lr missing"),
         (('kind = "coder"', 'kind = "soup"'), "kind = 'soup'"),
         (("lr = 1.2e-3", "lr ="), "cannot be read as TOML"),
+        (("batch = 128", "batch = 0"), "batch must be at least 1"),
+        (("kerstin = 0.04", "kerstin = -1"), "gives each source its share"),
+        (("[model]\nhidden = 512", "model = 5"), "model is not a table"),
     ],
 )
 def test_mistakes_are_named(edit: tuple[str, str], message: str, tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from voicelink.commands.common import CodecOptions, Common, command
+from voicelink.commands.common import MAX_BITRATE_BPS, MIN_BITRATE_BPS, CodecOptions, Common, command
+from voicelink.errors import ConfigError
 
 Data = Annotated[Path, typer.Option(metavar="DIR", help="Prepared folder, from `voicelink train prepare`.")]
 Run = Annotated[Path, typer.Option(metavar="DIR", help="Run folder; a run that is there goes on where it stopped.")]
@@ -40,7 +42,11 @@ def prepare(
     from voicelink.train.prepare import prepare as run  # noqa: PLC0415
     from voicelink.units import FRAME_SAMPLES, SAMPLE_RATE_HZ  # noqa: PLC0415
 
-    clips = run(folders, out, dev_speakers=dev_speakers, workers=workers)
+    try:
+        clips = run(folders, out, dev_speakers=dev_speakers, workers=workers)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{out}: stopped; the same command goes on\n")
+        raise
     hours = sum(clip.frames for clip in clips) * FRAME_SAMPLES / SAMPLE_RATE_HZ / 3600
     dev = sum(clip.split == "dev" for clip in clips)
     figures = {"files": len(clips), "dev_files": dev, "hours": round(hours, 3), "out": str(out)}
@@ -55,8 +61,8 @@ def coder(
     steps: Steps = None,
     threads: Threads = 1,
 ) -> None:
-    """Train the BVRNN coder. Ctrl-C saves and stops; the same command goes on."""
-    _run(common, recipe, data, out, threads, steps=steps)
+    """Train the BVRNN coder. Ctrl-C saves and stops (exit code 130); the same command goes on."""
+    _run(common, ("coder",), recipe, data, out, threads, steps=steps)
 
 
 def vocoder(
@@ -75,7 +81,7 @@ def vocoder(
 ) -> None:
     """Train the harmonic vocoder; with --recipe finetune its second stage on coded speech."""
     runs = {"coder_run": coder and str(coder), "vocoder_run": vocoder and str(vocoder)}
-    _run(common, recipe, data, out, threads, steps=steps, **runs)
+    _run(common, ("vocoder", "finetune"), recipe, data, out, threads, steps=steps, **runs)
 
 
 def export(
@@ -98,7 +104,10 @@ def evaluate(
     codec: CodecOptions,
     references: Annotated[Path, typer.Argument(metavar="FOLDER", help="Audio files, or one folder an item with ref.*")],
     bitrate: Annotated[
-        list[int] | None, typer.Option(metavar="BPS", help="Bitrates to code at; may be repeated.")
+        list[int] | None,
+        typer.Option(
+            metavar="BPS", min=MIN_BITRATE_BPS, max=MAX_BITRATE_BPS, help="Bitrate to code at; may be repeated."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep decoded WAV files here.")] = None,
 ) -> None:
@@ -115,18 +124,32 @@ def evaluate(
     )
 
 
-def _run(common: Common, recipe: str, data: Path, out: Path, threads: int, **changes: Any) -> None:
-    from voicelink.train.recipe import load_recipe, run_recipe  # noqa: PLC0415
+def _run(
+    common: Common, kinds: tuple[str, ...], recipe: str, data: Path, out: Path, threads: int, **changes: Any
+) -> None:
+    """Train by a recipe of one of the `kinds`. Raises KeyboardInterrupt where it was stopped before the end."""
+    from voicelink.train.recipe import KINDS, load_recipe, run_recipe, with_sources_of  # noqa: PLC0415
 
+    kind = load_recipe(recipe)["kind"]
+    if kind not in kinds:
+        raise ConfigError(f"--recipe {recipe}: is of kind {kind}; this command trains by {' or '.join(kinds)}")
+    if kind != "finetune" and any(changes.get(run) for run in ("coder_run", "vocoder_run")):
+        raise ConfigError("--coder and --vocoder are for --recipe finetune")
     chosen = load_recipe(recipe, **changes)
+    if recipe in KINDS:
+        chosen = with_sources_of(chosen, data)
     reached = run_recipe(chosen, data, out, threads)
     done = reached >= chosen["steps"]
     text = "done" if done else "stopped; the same command goes on"
     common.result({"step": reached, "steps": chosen["steps"], "out": str(out)}, [f"{out}: step {reached}, {text}"])
+    if not done:
+        raise KeyboardInterrupt
 
 
 def _line(row: dict[str, Any]) -> str:
-    return (
-        f"{row['condition']:12}  {row['pesq_wb']:.3f} +- {row['pesq_ci95']:.3f}  "
-        f"{row['estoi']:.3f} +- {row['estoi_ci95']:.3f}  {row['mel_db']:.2f}"
-    )
+    pesq, estoi = (_with_interval(row[key], row[f"{key.partition('_')[0]}_ci95"]) for key in ("pesq_wb", "estoi"))
+    return f"{row['condition']:12}  {pesq}  {estoi}  {row['mel_db']:.2f}"
+
+
+def _with_interval(mean: float, half: float | None) -> str:
+    return f"{mean:.3f} +- {'-    ' if half is None else f'{half:.3f}'}"

@@ -15,8 +15,8 @@ from voicelink.errors import AudioError
 from voicelink.train.prepare import Clip, load_index
 from voicelink.units import FRAME_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES
 
-#: A source whose band ends below this is narrow: losses above its band are masked.
-FULL_BAND_HZ = 9_500.0
+#: Shorter clips (4.6 s) are left out: they could not fill a stream's window after window.
+MIN_CLIP_FRAMES = 400
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,15 @@ class SpeechData:
 
     def __init__(self, folder: Path, weights: dict[str, float] | None = None, split: str = "train") -> None:
         clips = load_index(folder)
-        self.audio = np.memmap(folder / "audio.i16", np.int16, "r")
-        self.f0 = np.memmap(folder / "f0.f32", np.float32, "r")
-        self.clips = [clip for clip in clips if clip.split == split and clip.frames > 400]
+        frames = sum(clip.frames for clip in clips)
+        self.audio = _mapped(folder / "audio.i16", np.int16, frames * FRAME_SAMPLES)
+        self.f0 = _mapped(folder / "f0.f32", np.float32, frames)
+        self.clips = [clip for clip in clips if clip.split == split and clip.frames > MIN_CLIP_FRAMES]
         if not self.clips:
-            raise AudioError(f"{folder}: no clips of split '{split}'; prepare it with another --dev-speakers")
+            raise AudioError(
+                f"{folder}: no clip of split '{split}' is longer than {MIN_CLIP_FRAMES} frames (4.6 s); prepare longer "
+                "files, or with another --dev-speakers"
+            )
         self.shares = _shares(self.clips, weights)
 
     def segments(
@@ -92,6 +96,21 @@ def generator(seed: int, step: int) -> np.random.Generator:
     return np.random.default_rng((seed, step))
 
 
+def prepared_sources(folder: Path) -> set[str]:
+    """Names of the sources in a prepared folder. Raises AudioError if it is not one."""
+    return {clip.source for clip in load_index(folder)}
+
+
+def _mapped(path: Path, dtype: type, count: int) -> NDArray:
+    """The first `count` items of a file; AudioError where it does not hold them."""
+    try:
+        if count and path.stat().st_size >= count * np.dtype(dtype).itemsize:
+            return np.memmap(path, dtype, "r")
+    except OSError:
+        pass
+    raise AudioError(f"{path}: missing or shorter than index.json says; run `voicelink train prepare` again")
+
+
 def _shares(clips: list[Clip], weights: dict[str, float] | None) -> NDArray[np.float64]:
     hours: dict[str, float] = {}
     for clip in clips:
@@ -100,6 +119,11 @@ def _shares(clips: list[Clip], weights: dict[str, float] | None) -> NDArray[np.f
         weights = {source: np.sqrt(value) for source, value in hours.items()}
     unknown = sorted(set(weights) - set(hours))
     if unknown:
-        raise AudioError(f"data weights name sources that are not prepared: {', '.join(unknown)}")
+        raise AudioError(
+            f"[sources] of the recipe names some that are not prepared: {', '.join(unknown)}; prepared (with clips of "
+            f"over 4.6 s) are {', '.join(sorted(hours))}"
+        )
+    if not any(weights.values()):
+        raise AudioError("[sources] of the recipe gives every source a share of 0")
     share = np.array([weights.get(c.source, 0.0) * c.frames / hours[c.source] for c in clips])
     return share / share.sum()

@@ -6,6 +6,7 @@ so that other tools can score them. PESQ alone misleads for neural codecs: alway
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, dataclass
 from math import gcd, log, sqrt
 from pathlib import Path
@@ -19,7 +20,8 @@ from voicelink.audio.files import read_audio, write_audio
 from voicelink.codec.api import Codec
 from voicelink.codec.stream import Encoder
 from voicelink.errors import AudioError
-from voicelink.train.prepare import AUDIO_SUFFIXES
+from voicelink.train.loop import first_line
+from voicelink.train.prepare import AUDIO_SUFFIXES, find_audio
 from voicelink.train.progress import Progress
 from voicelink.units import FRAME_SAMPLES, MAX_BITS_PER_FRAME, SAMPLE_RATE_HZ, bits_per_frame
 
@@ -29,25 +31,28 @@ UNCODED = "uncoded"
 
 @dataclass(frozen=True)
 class Row:
-    """Mean and 95 % confidence half-width over the items of one condition."""
+    """Mean and 95 % confidence half-width (None for one item) over the items of one condition."""
 
     condition: str
     bitrate_bps: float
     items: int
     pesq_wb: float
-    pesq_ci95: float
+    pesq_ci95: float | None
     estoi: float
-    estoi_ci95: float
+    estoi_ci95: float | None
     mel_db: float
 
 
 def evaluate(codec: Codec, folder: Path, bitrates: list[int], out: Path | None = None) -> list[dict[str, float | str]]:
     """Score `codec` on every reference under `folder`; decoded audio goes to `out`/CONDITION/ITEM.wav.
 
-    `folder` holds audio files, or one folder an item with a `ref.*` in it. Raises AudioError where there are none.
+    `folder` holds audio files, or one folder an item with a `ref.*` in it. Raises AudioError where there are none,
+    one cannot be scored, or a bitrate is below the model's least.
     """
     items = find_items(folder)
-    conditions = [(UNCODED, None), *((f"{rate}bps", bits_per_frame(rate)) for rate in bitrates)]
+    conditions = [(UNCODED, None), *((f"{rate}bps", bits_per_frame(rate)) for rate in dict.fromkeys(bitrates))]
+    for _, bits in conditions[1:]:
+        codec.encoder(bits=bits)  # refuses what the model was not trained for
     progress = Progress(len(items) * len(conditions), "decodes")
     scores: dict[str, list[tuple[float, float, float]]] = {name: [] for name, _ in conditions}
     for item, path in items.items():
@@ -55,17 +60,18 @@ def evaluate(codec: Codec, folder: Path, bitrates: list[int], out: Path | None =
         for name, bits in conditions:
             decoded, error_db = decode_condition(codec, speech, rate, bits)
             if out is not None:
-                (out / name).mkdir(parents=True, exist_ok=True)
-                write_audio(out / name / f"{item}.wav", decoded, SAMPLE_RATE_HZ)
-            scores[name].append((*score(speech, rate, decoded), error_db))
+                target = out / name / f"{item}.wav"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_audio(target, decoded, SAMPLE_RATE_HZ)
+            scores[name].append((*_scored(path, speech, rate, decoded), error_db))
             progress.step(f"{item} {name}")
     return [asdict(_row(name, bits, scores[name])) for name, bits in conditions]
 
 
 def find_items(folder: Path) -> dict[str, Path]:
-    """Name -> reference file, sorted."""
+    """Name -> reference file, sorted. A file's name is its path below `folder`, without the suffix."""
     nested = {p.parent.name: p for p in sorted(folder.glob("*/ref.*")) if p.suffix.lower() in AUDIO_SUFFIXES}
-    flat = {p.stem: p for p in sorted(folder.rglob("*")) if p.suffix.lower() in AUDIO_SUFFIXES}
+    flat = {str(p.relative_to(folder).with_suffix("")): p for p in find_audio(folder)}
     items = nested or flat
     if not items:
         raise AudioError(f"{folder}: no reference audio found; expected ITEM/ref.flac or audio files")
@@ -115,6 +121,19 @@ def score(reference: NDArray[np.float32], rate: int, decoded: NDArray[np.float32
     return float(pesq(SCORE_RATE_HZ, a[:n], b[:n], "wb")), float(stoi(a[:n], b[:n], SCORE_RATE_HZ, extended=True))
 
 
+def _scored(path: Path, reference: NDArray[np.float32], rate: int, decoded: NDArray[np.float32]) -> tuple[float, float]:
+    from pesq import PesqError  # noqa: PLC0415
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)  # pystoi's, where too little is left without the silence
+            return score(reference, rate, decoded)
+    except (PesqError, RuntimeWarning, ValueError) as error:
+        raise AudioError(
+            f"{path}: cannot be scored ({first_line(error)}); is there half a second of speech?"
+        ) from error
+
+
 def _resampled(audio: NDArray[np.float32], rate: int) -> NDArray[np.float64]:
     common = gcd(rate, SCORE_RATE_HZ)
     return resample_poly(audio.astype(np.float64), SCORE_RATE_HZ // common, rate // common)
@@ -123,8 +142,7 @@ def _resampled(audio: NDArray[np.float32], rate: int) -> NDArray[np.float64]:
 def _row(name: str, bits: int | None, scores: list[tuple[float, float, float]]) -> Row:
     values = np.array(scores)
     half = [
-        float(student_t.ppf(0.975, len(c) - 1) * c.std(ddof=1) / sqrt(len(c))) if len(c) > 1 else float("nan")
-        for c in values.T
+        float(student_t.ppf(0.975, len(c) - 1) * c.std(ddof=1) / sqrt(len(c))) if len(c) > 1 else None for c in values.T
     ]
     rate = 0.0 if bits is None else bits * SAMPLE_RATE_HZ / FRAME_SAMPLES
     mean = values.mean(axis=0)

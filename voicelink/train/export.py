@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import toml
-import torch
+from torch import nn
 
 from voicelink.codec.bvrnn import Bvrnn, BvrnnConfig
 from voicelink.codec.harmonic import HarmonicConfig, HarmonicVocoder
 from voicelink.codec.model_folder import read_info, sha256
-from voicelink.codec.model_writer import save_model
+from voicelink.codec.model_writer import check_target, save_model
 from voicelink.errors import WeightsError
+from voicelink.train.loop import first_line, read_checkpoint
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def export_model(
@@ -24,6 +29,8 @@ def export_model(
     notes: str = "",
 ) -> str:
     """Write the model folder `out` from two run folders; returns its model id. Raises WeightsError."""
+    out = out.resolve()
+    check_target(out, name or out.name)
     bvrnn = load_coder(coder_run)
     vocoder = load_vocoder(vocoder_run)
     save_model(out, name=name or out.name, bvrnn=bvrnn, vocoder=vocoder, licence=licence, notes=notes)
@@ -33,17 +40,13 @@ def export_model(
 def load_coder(run: Path) -> Bvrnn:
     """Coder of a run's last checkpoint, in evaluation mode."""
     recipe, state = _checkpoint(run, "bvrnn")
-    model = Bvrnn(BvrnnConfig(**recipe.get("model", {})))
-    model.load_state_dict(state)
-    return model.eval()
+    return _loaded(run, lambda sizes: Bvrnn(BvrnnConfig(**sizes)), recipe, state)
 
 
 def load_vocoder(run: Path) -> HarmonicVocoder:
     """Vocoder of a run's last checkpoint, in evaluation mode; the averaged weights where the run keeps them."""
     recipe, state = _checkpoint(run, "vocoder")
-    model = HarmonicVocoder(HarmonicConfig(**recipe.get("model", {})))
-    model.load_state_dict(state)
-    return model.eval()
+    return _loaded(run, lambda sizes: HarmonicVocoder(HarmonicConfig(**sizes)), recipe, state)
 
 
 def write_manifest(root: Path, default: str) -> None:
@@ -60,9 +63,19 @@ def write_manifest(root: Path, default: str) -> None:
 
 def _checkpoint(run: Path, module: str) -> tuple[dict, dict]:
     path = run / "checkpoint.pt"
-    if not path.exists():
-        raise WeightsError(f"{path}: not found; give the folder of a training run")
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    if module not in state["modules"]:
-        raise WeightsError(f"{path}: holds {', '.join(state['modules'])}, not '{module}'; the runs may be swapped")
-    return toml.load(run / "recipe.toml"), state["modules"][module]
+    try:
+        modules, recipe = read_checkpoint(path)["modules"], toml.loads((run / "recipe.toml").read_text())
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{run}: not a training run ({first_line(error)}); give a run's folder") from error
+    if module not in modules:
+        raise WeightsError(f"{path}: holds {', '.join(modules)}, not '{module}'; the runs may be swapped")
+    return recipe, modules[module]
+
+
+def _loaded(run: Path, make: Callable[[dict], Module], recipe: dict, state: dict) -> Module:
+    try:
+        model = make(recipe.get("model", {}))
+        model.load_state_dict(state)
+    except (RuntimeError, TypeError) as error:
+        raise WeightsError(f"{run}: recipe.toml and checkpoint do not fit ({first_line(error)})") from error
+    return model.eval()

@@ -17,7 +17,7 @@ import toml
 import torch
 from torch import Tensor, nn
 
-from voicelink.errors import ConfigError
+from voicelink.errors import ConfigError, WeightsError
 from voicelink.train.data import generator
 from voicelink.train.progress import Progress
 
@@ -44,9 +44,13 @@ def run(task: Task, recipe: dict[str, object], folder: Path) -> int:
     """Train until `recipe["steps"]`, or until interrupted; returns the step reached.
 
     `recipe` needs `steps`, `lr`, `warmup` and `seed`; an optional `lr_end` is the share of `lr` that the
-    cosine ends at. Raises ConfigError where the folder holds a run of another recipe.
+    cosine ends at. Raises ConfigError where the folder holds a run of another recipe or cannot be written, and
+    WeightsError where its checkpoint is damaged.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from error
     step = _resume(task, recipe, folder)
     total, seed = int(recipe["steps"]), int(recipe["seed"])
     progress = Progress(total, "steps", done=step, every_s=15.0)
@@ -86,6 +90,27 @@ def clip_gradients(module: nn.Module, limit: float) -> Tensor:
     return nn.utils.clip_grad_norm_(module.parameters(), limit)
 
 
+def read_checkpoint(path: Path) -> dict:
+    """A run's checkpoint. Raises WeightsError where there is none or it is damaged."""
+    if not path.is_file():
+        raise WeightsError(f"{path}: not found; give the folder of a training run")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not set(state) >= {"step", "modules", "optimisers", "carried"}:
+            raise WeightsError(f"{path}: not the checkpoint of a training run")
+    except WeightsError:
+        raise
+    except Exception as error:  # whatever a damaged file makes torch raise
+        text = f"{path}: damaged or no checkpoint ({first_line(error)}); restore it, or remove it to start anew"
+        raise WeightsError(text) from error
+    return state
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, for a message of one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+
+
 def _set_lr(task: Task, recipe: dict[str, object], step: int) -> None:
     for optimiser in task.optimisers.values():
         for group in optimiser.param_groups:
@@ -107,7 +132,10 @@ def _save(task: Task, step: int, folder: Path) -> None:
 def _resume(task: Task, recipe: dict[str, object], folder: Path) -> int:
     path, stored = folder / "checkpoint.pt", folder / "recipe.toml"
     if stored.exists() and path.exists():
-        before = toml.loads(stored.read_text())
+        try:
+            before = toml.loads(stored.read_text())
+        except ValueError as error:
+            raise ConfigError(f"{stored}: damaged ({first_line(error)}); restore it or choose another --out") from error
         changed = sorted(k for k in {*before, *recipe} if before.get(k) != recipe.get(k))
         if changed:
             raise ConfigError(
@@ -117,7 +145,7 @@ def _resume(task: Task, recipe: dict[str, object], folder: Path) -> int:
         stored.write_text(toml.dumps(recipe))
     if not path.exists():
         return 0
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = read_checkpoint(path)
     for name, module in task.modules.items():
         module.load_state_dict(state["modules"][name])
     for name, optimiser in task.optimisers.items():

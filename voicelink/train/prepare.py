@@ -7,28 +7,32 @@ The prepared folder holds
   (Morise et al., "WORLD", IEICE Trans. Inf. Syst. E99-D(7), 2016, through the `pyworld` package);
 * `index.json`: per file its source, speaker, first frame, frames, real band, and split.
 
-It is written file by file and may be interrupted: a second run goes on after the last finished file.
+It is written file by file and may be interrupted: a second run goes on after the last file in the index, which is
+brought up to date every few seconds and at the end, however that comes.
 """
 
 from __future__ import annotations
 
 import json
+import signal
+import time
 import warnings
 from dataclasses import asdict, dataclass
 from multiprocessing import Pool
 from pathlib import Path
 
 import numpy as np
-import soundfile
-import soxr
 from numpy.typing import NDArray
 
+from voicelink.audio.files import read_audio
+from voicelink.audio.resampler import resample
 from voicelink.errors import AudioError
 from voicelink.train.progress import Progress
 from voicelink.units import FRAME_SAMPLES, SAMPLE_RATE_HZ
 
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif"}
 PEAK = 0.95
+INDEX_EVERY_S = 5.0
 F0_FLOOR_HZ = 60.0
 F0_CEIL_HZ = 500.0
 
@@ -59,12 +63,21 @@ def prepare(
     A file's source is its folder below the given one, its speaker the file's stem. `dev_speakers` is the
     share of speakers (chosen by a hash of the name, so the same in every run) marked `dev`. `bands` gives a
     source's real band in Hz where the estimate is to be overruled. Raises AudioError where there is
-    nothing to read or a file cannot be decoded.
+    nothing to read, a file cannot be decoded, or `out` cannot be written; what is done by then is kept.
     """
     files = [(folder, path) for folder in folders for path in find_audio(folder)]
     if not files:
         raise AudioError(f"no audio files under {', '.join(map(str, folders))}; expected {sorted(AUDIO_SUFFIXES)}")
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        return _prepare(files, out, dev_speakers, bands or {}, workers)
+    except OSError as error:
+        raise AudioError(f"{out}: cannot be written ({error.strerror or error})") from error
+
+
+def _prepare(
+    files: list[tuple[Path, Path]], out: Path, dev_speakers: float, bands: dict[str, float], workers: int
+) -> list[Clip]:
     clips = load_index(out) if (out / "index.json").exists() else []
     done = {clip.path for clip in clips}
     todo = [(folder, path) for folder, path in files if str(path) not in done]
@@ -73,26 +86,26 @@ def prepare(
     with (
         _AppendAt(out / "audio.i16", frames * FRAME_SAMPLES * 2) as audio_file,
         _AppendAt(out / "f0.f32", frames * 4) as f0_file,
-        Pool(workers) as pool,
+        _IndexFile(out, clips) as index,
+        Pool(workers, initializer=_leave_interrupts_to_the_parent) as pool,
     ):
         for (folder, path), (audio, f0) in zip(todo, pool.imap(_analyse, [p for _, p in todo]), strict=True):
-            audio.tofile(audio_file)
-            f0.tofile(f0_file)
-            audio_file.flush()
-            f0_file.flush()
+            for made, file in ((audio, audio_file), (f0, f0_file)):
+                made.tofile(file)
+                file.flush()
             source = path.parent.name if path.parent != folder else folder.name
-            band = (bands or {}).get(source) or estimate_band_hz(audio)
+            band = bands.get(source) or estimate_band_hz(audio)
             split = "dev" if _unit_hash(path.stem) < dev_speakers else "train"
             clips.append(Clip(str(path), source, path.stem, frames, len(f0), band, split))
             frames += len(f0)
-            _write_index(out, clips)
+            index.update()
             progress.step(f"{source}/{path.stem} {len(f0) * FRAME_SAMPLES / SAMPLE_RATE_HZ:.0f} s, band {band:.0f} Hz")
     return clips
 
 
 def find_audio(folder: Path) -> list[Path]:
     """Audio files under `folder`, sorted, so that two runs see the same order."""
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
 
 
 def load_index(folder: Path) -> list[Clip]:
@@ -104,12 +117,9 @@ def load_index(folder: Path) -> list[Clip]:
 
 
 def read_mono(path: Path) -> NDArray[np.float32]:
-    """First channel of `path` at the codec rate, peak-normalised, float32 [samples]."""
-    try:
-        audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise AudioError(f"{path}: cannot be read as audio ({error})") from error
-    speech = soxr.resample(audio[:, 0], rate, SAMPLE_RATE_HZ, quality="HQ")
+    """First channel of `path` at the codec rate, peak-normalised, float32 [samples]. Raises AudioError."""
+    audio, rate = read_audio(path)
+    speech = resample(audio, rate, SAMPLE_RATE_HZ)
     peak = float(np.abs(speech).max(initial=0.0))
     return (speech * (PEAK / peak) if peak > 0 else speech).astype(np.float32)
 
@@ -118,8 +128,10 @@ def estimate_band_hz(audio: NDArray[np.int16]) -> float:
     """Highest frequency that carries speech, in Hz, from the 99.5 % loudest-frame spectrum.
 
     Codecs and resamplers leave a cliff where the band ends: the estimate is the upper edge of the highest
-    200 Hz band within 60 dB of the strongest.
+    200 Hz band within 60 dB of the strongest. Silence, and less than a frame of sound, tell nothing: half the rate.
     """
+    if len(audio) < 1024 or not audio.any():
+        return SAMPLE_RATE_HZ / 2
     frames = audio[: len(audio) // 1024 * 1024].reshape(-1, 1024).astype(np.float32)
     power = np.abs(np.fft.rfft(frames[:40_000] * np.hanning(1024), axis=1)) ** 2
     top = np.quantile(power, 0.995, axis=0)
@@ -179,10 +191,34 @@ class _AppendAt:
         self.file.close()
 
 
-def _write_index(out: Path, clips: list[Clip]) -> None:
-    temporary = out / "index.json.tmp"
-    temporary.write_text(json.dumps([asdict(clip) for clip in clips], indent=1))
-    temporary.replace(out / "index.json")
+class _IndexFile:
+    """`index.json` of a growing list of clips, written now and then and at the end."""
+
+    def __init__(self, out: Path, clips: list[Clip]) -> None:
+        self.out, self.clips = out, clips
+        self.written_s = time.monotonic()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._write()
+
+    def update(self) -> None:
+        """Write if it is time to."""
+        if time.monotonic() - self.written_s > INDEX_EVERY_S:
+            self._write()
+
+    def _write(self) -> None:
+        temporary = self.out / "index.json.tmp"
+        temporary.write_text(json.dumps([asdict(clip) for clip in self.clips], indent=1))
+        temporary.replace(self.out / "index.json")
+        self.written_s = time.monotonic()
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    """Ctrl-C reaches the whole process group; the parent ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _unit_hash(name: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from pathlib import Path
 
@@ -23,6 +24,19 @@ def load_recipe(name: str | Path, **changes: object) -> dict:
         raise ConfigError(f"{path}: kind = {kind!r}; a recipe's kind is one of {', '.join(KINDS)}")
     _check(path, recipe, _read(FOLDER / f"{kind}.toml"))
     return recipe
+
+
+def with_sources_of(recipe: dict, data: Path) -> dict:
+    """`recipe` without its `[sources]` where the prepared folder `data` has none of them.
+
+    The shipped recipes' shares are those of the shipped model's data; with other data each source's share is then by
+    the square root of its hours.
+    """
+    from voicelink.train.data import prepared_sources  # noqa: PLC0415
+
+    if set(recipe.get("sources", {})) & prepared_sources(data):
+        return recipe
+    return {key: value for key, value in recipe.items() if key != "sources"}
 
 
 def run_recipe(recipe: dict, data: Path, out: Path, threads: int = 1) -> int:
@@ -53,6 +67,11 @@ def _check(path: Path, recipe: dict, known: dict) -> None:
     missing = sorted(set(known) - set(recipe) - optional)
     if missing:
         raise ConfigError(f"{path}: {', '.join(missing)} missing; see {FOLDER / (recipe['kind'] + '.toml')}")
+    sources = recipe.get("sources", {})
+    if not isinstance(sources, dict) or not all(_is_share(share) for share in sources.values()):
+        raise ConfigError(f"{path}: [sources] gives each source its share, a number of 0 or more")
+    if not isinstance(recipe.get("model", {}), dict):
+        raise ConfigError(f"{path}: model is not a table; write [model] and its settings below")
     for key, value in known.items():
         given = recipe.get(key, value)
         wanted = (int, float) if isinstance(value, float) else type(value)
@@ -60,3 +79,10 @@ def _check(path: Path, recipe: dict, known: dict) -> None:
             raise ConfigError(
                 f"{path}: {key} = {given!r} is not {'a number' if wanted == (int, float) else wanted.__name__}"
             )
+    small = [key for key in ("steps", "batch", "frames") if recipe[key] < 1]
+    if small:
+        raise ConfigError(f"{path}: {', '.join(small)} must be at least 1")
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
