@@ -20,7 +20,7 @@ from voicelink_client.streams import Sink, Source
 
 from voicelink.audio.level import LevelMeter
 from voicelink.audio.resampler import StreamResampler
-from voicelink.core.events import Play, PlayoutDecision
+from voicelink.core.events import PlayoutDecision
 from voicelink.frame import Frame
 from voicelink.units import NS_PER_S, SAMPLE_RATE_HZ
 
@@ -87,7 +87,6 @@ class Engine:
         self.said, self.heard = LevelMeter(source.rate_hz), LevelMeter(SAMPLE_RATE_HZ)
         self.started_ns = self.stopped_ns = 0
         self._cpu_ns = 0
-        self.slots_played = 0
         _warm_up(codec)
 
     def start(self, port: MediaPort, bits: int, failed: Callable[[Exception], None]) -> None:
@@ -171,7 +170,6 @@ class Engine:
         if self._recorder is not None:
             self._recorder.heard(block)
         leave_ns = self._sink.write(self._to_sink.push(block), time.monotonic_ns())
-        self.slots_played += isinstance(decision, Play)
         if self._on_slot is not None:
             self._on_slot(decision, leave_ns)
 

@@ -30,7 +30,7 @@ class Decoder(Protocol):
 
 
 class Playout:
-    """Turns `pull`'s decisions into sound with `decoder`; `skipped` counts the frames that were left out."""
+    """Turns `pull`'s decisions into sound with `decoder`."""
 
     def __init__(self, decoder: Decoder, pull: Callable[[], PlayoutDecision]) -> None:
         self._decoder, self._pull = decoder, pull

@@ -89,7 +89,15 @@ def _explain(error: Exception) -> tuple[str, int]:
         return _usage(error), 2
     if isinstance(error, ModuleNotFoundError) and error.name:
         return _missing(error.name), 2
-    return f"unexpected {type(error).__name__}: {error}; run again with -v for details", 1
+    return _unforeseen(error), 1
+
+
+def _unforeseen(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror or error}"
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for this"
+    return f"unexpected {type(error).__name__}: {error}; run again with -v for details"
 
 
 def _usage(error: Exception) -> str:

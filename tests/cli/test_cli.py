@@ -103,6 +103,14 @@ def test_help_is_fast_because_nothing_heavy_is_imported() -> None:
         (["weights", "verify", "nope"], "nope: no such model"),
         (["config", "--config", "/nowhere.toml"], "/nowhere.toml"),
         (["demo", "--engine", "tpu"], "tpu"),
+        (["demo", "--model", "nope"], "nope: no such model"),
+        (["encode", "/nowhere.wav", "."], "cannot be written"),
+        (["train", "evaluate", "/nowhere", "--bitrate", "9"], "--bitrate"),
+        (["train", "codec", "--data", "/nowhere", "--out", "/tmp/x", "--recipe", "vocoder"], "is of kind vocoder"),
+        (["train", "vocoder", "--data", "/nowhere", "--out", "/tmp/x", "--coder", "y"], "for --recipe finetune"),
+        (["train", "codec", "--data", "/nowhere", "--out", "/tmp/x"], "/nowhere: not a prepared folder"),
+        (["train", "prepare", "/nowhere", "--out", "/tmp/x"], "no audio files under /nowhere"),
+        (["train", "export", "--coder", "/nowhere", "--vocoder", "/x", "--out", "/tmp"], "no model folder"),
     ],
 )
 def test_bad_usage_and_input_are_one_line_and_exit_2(
@@ -127,6 +135,8 @@ def raising(error: BaseException):
         (RuntimeError("boom\nboom"), 1, "voicelink: unexpected RuntimeError: boom boom; run again with -v for details"),
         (ModuleNotFoundError("No module", name="onnxruntime.capi"), 2, "pip install 'voicelink[call]'"),
         (ModuleNotFoundError("No module", name="torch"), 2, "pip install 'voicelink[train]'"),
+        (PermissionError(13, "Permission denied", "/x/y"), 1, "voicelink: /x/y: Permission denied"),
+        (MemoryError(), 1, "not enough memory"),
         (ModuleNotFoundError("No module", name="pesq"), 2, "pip install 'voicelink[metrics]'"),
     ],
 )
@@ -177,7 +187,7 @@ def test_the_sample_can_be_read_back(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_a_warning_goes_to_stderr_plain_or_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     soundfile.write(tmp_path / "s.wav", np.zeros((100, 2)), 22_050)
     for flags in ([], ["--log-json"]):
-        cli.main(["encode", str(tmp_path / "s.wav"), str(tmp_path / "none" / "o.vlk"), *flags])
+        cli.main(["encode", str(tmp_path / "s.wav"), str(tmp_path / "o.vlk"), "--model", "nope", *flags])
         first = capsys.readouterr().err.splitlines()[0]
         text = json.loads(first)["message"] if flags else first
         assert text.endswith("using the first of 2 channels")

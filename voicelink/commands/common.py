@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 import typer
 
 from voicelink.settings import Settings
+from voicelink.units import MAX_BITS_PER_FRAME, bitrate_bps
 
 if TYPE_CHECKING:
     from voicelink.config import Effective
 
-MIN_BITRATE_BPS: Final = 86
-MAX_BITRATE_BPS: Final = 5513
+MIN_BITRATE_BPS: Final = bitrate_bps(1)
+MAX_BITRATE_BPS: Final = bitrate_bps(MAX_BITS_PER_FRAME)
 Bitrate = Annotated[
     int,
     typer.Option(metavar="BPS", min=MIN_BITRATE_BPS, max=MAX_BITRATE_BPS, help="Codec bitrate, bit/s, in steps of 86."),

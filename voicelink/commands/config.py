@@ -20,7 +20,7 @@ def config(
         bool, typer.Option("--print", help="Show the effective settings, each with where it came from.")
     ] = False,
 ) -> None:
-    """A commented sample of the settings file; with --print the settings in force and their sources.
+    """A commented sample of the settings file; with --print or --config the settings in force and their sources.
 
     Settings come from the file given with --config, then VOICELINK_* environment variables, then the command line.
     """

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from voicelink.commands.common import Bitrate, CodecOptions, Common, command
+from voicelink.errors import ConfigError
+from voicelink.units import bitrate_bps, bits_per_frame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +70,21 @@ def demo(
 
     from voicelink.net.loop import run  # noqa: PLC0415
 
+    _check_model(settings.codec.model, bitrate)
     chosen = replace(settings.codec, model=_absolute(settings.codec.model))
     plan = DemoPlan(out, seconds, bitrate, settings.session, settings.link, chosen)
     with DemoScreen() as screen:
         figures = run(run_demo(plan, screen))
     common.result(figures, summary(figures))
+
+
+def _check_model(model: str, bitrate: int) -> None:
+    """Raise WeightsError or ConfigError for no such model, or too few bits for it: before both ends fail of it."""
+    from voicelink.codec.model_folder import find_model  # noqa: PLC0415
+
+    info = find_model(model or None)
+    if bits_per_frame(bitrate) < info.min_bits:
+        raise ConfigError(f"--bitrate {bitrate}: model {info.name} needs at least {bitrate_bps(info.min_bits)} bit/s")
 
 
 def _absolute(model: str) -> str:
