@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -119,6 +120,15 @@ def test_bad_usage_and_input_are_one_line_and_exit_2(
     code, line = failure(arguments, capsys)
     assert code == 2
     assert says in line
+
+
+def test_a_demo_below_the_models_least_rate_does_not_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("voicelink.codec.model_folder.find_model", lambda model: SimpleNamespace(name="f", min_bits=64))
+    code, line = failure(["demo", "--bitrate", "3000"], capsys)
+    assert code == 2
+    assert "model f needs at least 5513 bit/s" in line
 
 
 def raising(error: BaseException):
