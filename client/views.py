@@ -14,6 +14,7 @@ from rich.text import Text
 from voicelink_client.call import CallStatus
 
 from voicelink.core.events import (
+    CallMissed,
     Connected,
     Ended,
     Event,
@@ -116,6 +117,8 @@ def describe(event: Event) -> str:
             text = f"the server at {format_address(event.server)} is gone ({event.detail}); trying again"
         case IncomingCall():
             text = f"{event.peer_name or 'somebody'} calls from {format_address(event.source)}"
+        case CallMissed():
+            text = f"{event.peer_name or 'somebody'} called in vain: {event.detail or event.reason}"
         case PeerRinging():
             text = "ringing"
         case Connected():

@@ -64,8 +64,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()  # who read our output has gone: nothing is left to say
         return 1
     except Exception as error:
-        return _report(error)
+        return INTERRUPTED if _was_interrupted(error) else _report(error)
     return code if isinstance(code, int) else 0
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error: a C extension turns one that comes while it loads into an ImportError."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _report(error: Exception) -> int:

@@ -165,6 +165,16 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == ""
 
 
+def test_interrupted_while_an_extension_loads(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = ImportError("initialization failed")
+    error.__cause__ = KeyboardInterrupt()
+    monkeypatch.setattr("voicelink.config.load", raising(error))
+    assert cli.main(["config"]) == 130
+    assert capsys.readouterr().err == ""
+
+
 def test_verbose_shows_the_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("voicelink.config.load", raising(RuntimeError("boom")))
     assert cli.main(["config", "-v"]) == 1
@@ -214,3 +224,12 @@ def test_server_says_where_and_stops_when_its_input_closes() -> None:
         assert json.loads(process.stdout.readline())["listening"].startswith("127.0.0.1:")
         process.stdin.close()
         assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "local"), [("[::1]:5", "[::]:0"), ("192.0.2.1:5", "0.0.0.0:0"), ("bob", "0.0.0.0:0")]
+)
+def test_own_address_is_of_the_family_of_the_target(address: str, local: str) -> None:
+    from voicelink.commands.call import _any_port_towards
+
+    assert _any_port_towards(address) == local

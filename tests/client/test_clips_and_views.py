@@ -8,7 +8,7 @@ from voicelink_client.call import CallStatus
 from voicelink_client.clips import bundled_clips, clip_for, fill
 from voicelink_client.views import LineView, LiveView, describe, meter
 
-from voicelink.core.events import Agreed, Connected, Ended, EndReason, Registered
+from voicelink.core.events import Agreed, CallMissed, Connected, Ended, EndReason, Registered
 from voicelink.core.stats import Stats
 
 AGREED = Agreed("m-1", 8, 32, 2, 0)
@@ -50,6 +50,8 @@ def test_lines_for_people_and_for_programs(capsys: pytest.CaptureFixture[str]) -
 def test_every_end_is_said() -> None:
     assert describe(Ended(EndReason.BUSY, True, "bob is busy")) == "ended: bob is busy"
     assert describe(Ended(EndReason.BUSY, True, "")) == "ended: busy"
+    missed = describe(CallMissed("bob", EndReason.INCOMPATIBLE, "no common model"))
+    assert missed == "bob called in vain: no common model"
     assert "bob at 192.0.2.1:1" in describe(Registered("bob", ("192.0.2.1", 1), ("192.0.2.2", 2)))
 
 

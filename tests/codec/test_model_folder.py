@@ -9,7 +9,7 @@ import toml
 
 from voicelink.codec.api import load_codec
 from voicelink.codec.engine_torch import load_modules
-from voicelink.codec.model_folder import find_model, read_info, sha256, shipped_models, verify
+from voicelink.codec.model_folder import find_model, read_info, sha256, shipped_models, verify, verify_manifest
 from voicelink.codec.model_writer import save_model
 from voicelink.errors import AudioError, WeightsError
 from voicelink.train.export import write_manifest
@@ -94,6 +94,15 @@ def test_manifest_lists_folders(folder: Path) -> None:
     assert listed["models"]["model"]["model_id"] == read_info(folder).model_id
     with pytest.raises(WeightsError, match="no model folder"):
         write_manifest(folder.parent, "other")
+
+
+def test_a_changed_model_toml_is_told_by_the_manifest(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_manifest(folder.parent, "model")
+    monkeypatch.setattr("voicelink.codec.model_folder.weights_root", lambda: folder.parent)
+    verify_manifest()
+    edit(folder, notes="changed")
+    with pytest.raises(WeightsError, match=r"model\.toml: differs from manifest"):
+        verify_manifest()
 
 
 def test_shipped_weights_are_whole_and_within_the_limit() -> None:

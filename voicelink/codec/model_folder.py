@@ -78,6 +78,14 @@ def shipped_models() -> list[ModelInfo]:
     return [read_info(weights_root() / name) for name in names]
 
 
+def verify_manifest() -> None:
+    """Compare the shipped models' `model.toml` with the manifest. Raises WeightsError at the first that differs."""
+    root = weights_root()
+    for name, entry in _toml(root / "manifest.toml").get("models", {}).items():
+        if sha256(root / name / "model.toml") != entry.get("sha256"):
+            raise WeightsError(f"{root / name / 'model.toml'}: differs from manifest.toml; fetch the folder again")
+
+
 def weights_root() -> Path:
     """Folder of the shipped weights. Raises WeightsError where the package is not installed."""
     spec = importlib.util.find_spec("voicelink_weights")

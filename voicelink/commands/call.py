@@ -89,7 +89,7 @@ def listen(common: Common, options: CallOptions, codec: CodecOptions, server: Se
     settings = common.settings(options.options() | codec.options())
     if server is not None and not settings.session.name:
         raise ConfigError("to be called by name, give it: --name NAME")
-    local = options.local or (f"0.0.0.0:{LISTEN_PORT}" if server is None else "0.0.0.0:0")
+    local = options.local or (f"0.0.0.0:{LISTEN_PORT}" if server is None else _any_port_towards(server))
     _run(common, options, settings, local, server=server)
 
 
@@ -108,7 +108,7 @@ def call(
 
     settings = common.settings(options.options() | codec.options())
     split_target(target, server)
-    _run(common, options, settings, options.local or "0.0.0.0:0", target=target, server=server)
+    _run(common, options, settings, options.local or _any_port_towards(server or target), target=target, server=server)
 
 
 def parse_bitrates(text: str) -> tuple[int, int]:
@@ -120,6 +120,11 @@ def parse_bitrates(text: str) -> tuple[int, int]:
             f"--bitrate {text!r} is not MIN-MAX within {MIN_BITRATE_BPS}-{MAX_BITRATE_BPS} bit/s, such as 1500-5500"
         )
     return bits_per_frame(low), bits_per_frame(high)
+
+
+def _any_port_towards(address: str) -> str:
+    """A free port of our own in the address family of HOST:PORT, or [IPV6]:PORT."""
+    return "[::]:0" if address.startswith("[") else "0.0.0.0:0"
 
 
 def _run(

@@ -39,8 +39,10 @@ def verify(
     models: Annotated[list[str] | None, typer.Argument(metavar="[NAME|DIR]...", help="Default: all shipped.")] = None,
 ) -> None:
     """Compare every file of a model with its checksum."""
-    from voicelink.codec.model_folder import find_model, shipped_models, verify  # noqa: PLC0415
+    from voicelink.codec.model_folder import find_model, shipped_models, verify, verify_manifest  # noqa: PLC0415
 
+    if not models:
+        verify_manifest()
     infos = [find_model(model) for model in models] if models else shipped_models()
     for info in infos:
         verify(info)
