@@ -16,6 +16,8 @@ from voicelink.errors import CallError
 STOP_TIMEOUT_S: Final = 3.0
 #: A codec on one thread is the point; these keep numerical libraries from starting more.
 ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+#: Every frame reads all weights from memory; in huge pages (glibc 2.35 on; ignored elsewhere) that costs a tenth less.
+HUGE_PAGES: Final = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 #: Told of each message: the child's name and the message.
 MessageObserver = Callable[[str, dict[str, Any]], None]
@@ -98,7 +100,7 @@ async def child_process(
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=errors,
-            env=os.environ | ONE_THREAD,
+            env=os.environ | HUGE_PAGES | ONE_THREAD,
             start_new_session=True,
             limit=1 << 20,
         )

@@ -64,8 +64,11 @@ def synthesise(spectrum: FrameSpectrum, state: ExcitationState) -> tuple[NDArray
 
 
 def noise_hop(index: int) -> NDArray[np.float64]:
-    """White noise of unit power [256] for hop `index`; counter-based, so that a replayed state repeats it."""
-    generator = np.random.Generator(np.random.Philox(key=0x766C, counter=index))
+    """White noise of unit power [256] for hop `index`: a replayed state repeats it.
+
+    The index is part of the key: generators that differ in the counter alone run through the same sequence.
+    """
+    generator = np.random.Generator(np.random.Philox(key=(0x766C << 64) | index))
     return generator.standard_normal(FRAME_SAMPLES)
 
 

@@ -64,7 +64,7 @@ class Spectrum(NamedTuple):
 
 
 class CausalDepthwise(nn.Module):
-    """Depthwise convolution over the last `kernel` frames of x [B, T, C]; state [B, kernel - 1, C]."""
+    """Depthwise convolution over the last `kernel` frames; state [B, kernel - 1, C]."""
 
     def __init__(self, channels: int, kernel: int) -> None:
         super().__init__()
@@ -72,19 +72,20 @@ class CausalDepthwise(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Return y [B, T, C] and the next state."""
-        padded = torch.cat([state, x], dim=1)
-        kernel, frames = self.weight.shape[0], x.shape[1]
+        """x [B T, C], frames of a stream one after another -> y [B T, C] and the next state."""
+        padded = torch.cat([state, x.reshape(state.shape[0], -1, x.shape[1])], dim=1)
+        kernel = self.weight.shape[0]
+        frames = padded.shape[1] - kernel + 1
         if frames == 1:  # the streaming step: one product, a tenth of the nodes in an exported graph
-            return self.bias + (padded * self.weight).sum(dim=1, keepdim=True), padded[:, 1:]
+            return self.bias + (padded * self.weight).sum(dim=1), padded[:, 1:]
         y = self.bias + padded[:, :frames] * self.weight[0]
         for tap in range(1, kernel):
             y = y + padded[:, tap : tap + frames] * self.weight[tap]
-        return y, padded[:, frames:]
+        return y.flatten(0, 1), padded[:, frames:]
 
 
 class CausalInput(nn.Module):
-    """Full convolution over the last `kernel` frames, as one product; x [B, T, in] -> [B, T, out]."""
+    """Full convolution over the last `kernel` frames, as one product."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
         super().__init__()
@@ -92,11 +93,11 @@ class CausalInput(nn.Module):
         self.linear = nn.Linear(inputs * kernel, outputs)
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Return y [B, T, out] and the next state [B, kernel - 1, in]."""
+        """x [B, T, in] -> y [B T, out] and the next state [B, kernel - 1, in]."""
         padded = torch.cat([state, x], dim=1)
         frames = x.shape[1]
         taps = [padded[:, tap : tap + frames] for tap in range(self.kernel)]
-        return self.linear(torch.cat(taps, dim=2)), padded[:, frames:]
+        return self.linear(torch.cat(taps, dim=2).flatten(0, 1)), padded[:, frames:]
 
 
 class Block(nn.Module):
@@ -111,14 +112,17 @@ class Block(nn.Module):
         self.scale = nn.Parameter(torch.full((channels,), scale))
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Return y [B, T, C] and the next state [B, kernel - 1, C]."""
+        """x [B T, C] -> y [B T, C] and the next state [B, kernel - 1, C]."""
         y, state = self.depthwise(x, state)
         y = self.project(F.gelu(self.expand(self.norm(y))))
         return x + self.scale * y, state
 
 
 class Trunk(nn.Module):
-    """Input convolution, `blocks` ConvNeXt blocks and a linear head. State is the layers' states side by side."""
+    """Input convolution, `blocks` ConvNeXt blocks and a linear head. State is the layers' states side by side.
+
+    Between the layers frames stand below each other, [B T, C]: plain matrices export to plain products.
+    """
 
     def __init__(self, inputs: int, channels: int, inner: int, blocks: int, outputs: int, kernel: int) -> None:
         super().__init__()
@@ -131,6 +135,7 @@ class Trunk(nn.Module):
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """x [B, T, inputs], state [B, kernel - 1, sum(sizes)] -> head [B, T, outputs], state."""
+        batch, frames = x.shape[:2]
         states = torch.split(state, self.sizes, dim=2)
         x, first = self.embed(x, states[0])
         following = [first]
@@ -138,7 +143,7 @@ class Trunk(nn.Module):
         for block, layer_state in zip(self.blocks, states[1:], strict=True):
             x, layer_state = block(x, layer_state)
             following.append(layer_state)
-        return self.head(self.norm_out(x)), torch.cat(following, dim=2)
+        return self.head(self.norm_out(x)).reshape(batch, frames, -1), torch.cat(following, dim=2)
 
 
 class HarmonicVocoder(nn.Module):

@@ -167,7 +167,7 @@ def _write_graph(path: Path, step: nn.Module, arguments: tuple[Tensor, ...], nam
             arguments,
             dynamo=True,
             input_names=names,
-            optimize=False,
+            optimize=True,
             opset_version=OPSET,
             verbose=False,
         )
