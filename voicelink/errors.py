@@ -41,3 +41,8 @@ class CallError(VoicelinkError):
     """A call that could not be set up or broke off: no answer, refused, no server."""
 
     exit_code = 1
+
+
+def first_line(error: Exception, most: int = 160) -> str:
+    """What a library's error says, cut to `most` characters, for a message of one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:most]

@@ -13,6 +13,9 @@ NS_PER_MS: Final = 1_000_000
 
 SAMPLE_RATE_HZ: Final = 22_050
 FRAME_SAMPLES: Final = 256
+#: Sample rates of audio files, and of streams into the encoder.
+MIN_RATE_HZ: Final = 4_000
+MAX_RATE_HZ: Final = 768_000
 WINDOW_SAMPLES: Final = 1024
 MAX_BITS_PER_FRAME: Final = 64
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from voicelink.codec.bvrnn import UNSENT, Bvrnn, BvrnnConfig, sent_mask
+from voicelink.codec.bits import UNSENT
+from voicelink.codec.bvrnn import Bvrnn, BvrnnConfig, sent_mask
 from voicelink.train.fast_bvrnn import FastLoop
 
 

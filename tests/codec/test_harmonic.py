@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from voicelink.codec.excitation import FrameSpectrum, initial_excitation, noise_hop, synthesise
-from voicelink.codec.harmonic import BINS, HarmonicConfig, HarmonicVocoder, Spectrum
+from voicelink.codec.excitation import BINS, FrameSpectrum, initial_excitation, noise_hop, synthesise
+from voicelink.codec.harmonic import HarmonicConfig, HarmonicVocoder, Spectrum
 from voicelink.train import synthesis
 
 CONFIG = HarmonicConfig(channels=24, blocks=2, inner=48, f0_channels=16, f0_blocks=1, f0_classes=40, kernel=5)

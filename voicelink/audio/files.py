@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from voicelink.audio.wav import WavWriter
 from voicelink.errors import AudioError
+from voicelink.units import MAX_RATE_HZ, MIN_RATE_HZ
 
 BLOCK_SAMPLES: Final = 1 << 18
-MIN_RATE_HZ: Final = 4_000
-MAX_RATE_HZ: Final = 768_000
+#: Suffixes of the files that soundfile is asked to read.
+AUDIO_SUFFIXES: Final = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif"})
 
 _log = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ from voicelink.audio.resampler import resample
 from voicelink.codec.engine import Engine
 from voicelink.codec.model_folder import ModelInfo, find_model, verify
 from voicelink.codec.stream import Decoder, Encoder
-from voicelink.codec.vlk import MAX_RATE_HZ, MAX_SECONDS, MIN_RATE_HZ, EncodedSpeech
+from voicelink.codec.vlk import MAX_SECONDS, EncodedSpeech
 from voicelink.codec.vocoder import make_vocoder
 from voicelink.errors import AudioError, WeightsError
-from voicelink.units import SAMPLE_RATE_HZ, bitrate_bps, bits_per_frame
+from voicelink.units import MAX_RATE_HZ, MIN_RATE_HZ, SAMPLE_RATE_HZ, bitrate_bps, bits_per_frame
 
 EngineName = Literal["onnx", "torch"]
 

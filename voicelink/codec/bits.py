@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from voicelink.frame import Frame
 from voicelink.units import MAX_BITS_PER_FRAME
 
-UNSENT: Final = np.float32(0.5)
+#: What the coder sees in place of a bit that was not sent.
+UNSENT: Final = 0.5
 
 
 def pack_code(index: int, code: NDArray[np.float32], bits: int) -> Frame:

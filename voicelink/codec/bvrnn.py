@@ -18,10 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from voicelink.codec.bits import UNSENT
 from voicelink.codec.mel import N_MELS
 from voicelink.units import MAX_BITS_PER_FRAME
-
-UNSENT = 0.5
 
 
 @dataclass(frozen=True)

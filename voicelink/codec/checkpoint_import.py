@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from voicelink.codec.bigvgan import BigVgan, BigVganConfig
 from voicelink.codec.bvrnn import Bvrnn, BvrnnConfig
 from voicelink.codec.mel import MAX_HZ, N_MELS, PAD_LEFT
-from voicelink.errors import WeightsError
+from voicelink.errors import WeightsError, first_line
 from voicelink.units import FRAME_SAMPLES, MAX_BITS_PER_FRAME, SAMPLE_RATE_HZ, WINDOW_SAMPLES
 
 LICENCE: Final = "CC BY-NC 4.0, the licence of the authors' checkpoints: not for commercial use"
@@ -95,7 +95,7 @@ def read_release_config(path: Path) -> ReleaseConfig:
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{path}: not a toml file ({_first_line(error)})") from error
+        raise WeightsError(f"{path}: not a toml file ({first_line(error, 120)})") from error
     try:
         voc = table["vocoder_config"]
         for settings, fixed in ((table, _FIXED), (voc, _FIXED_VOCODER)):
@@ -270,12 +270,7 @@ def _load_zip(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         raise WeightsError(f"{path}: refused: damaged, or holds objects that could run code; {_FOREIGN}") from error
     except Exception as error:  # whatever a damaged or hostile archive makes torch raise
-        raise WeightsError(f"{path}: damaged ({_first_line(error)}); fetch the file again") from error
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:120]
+        raise WeightsError(f"{path}: damaged ({first_line(error, 120)}); fetch the file again") from error
 
 
 def _shape(path: Path, state: _State, name: str, dimensions: int) -> tuple[int, ...]:

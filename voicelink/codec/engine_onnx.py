@@ -9,7 +9,7 @@ import onnxruntime
 
 from voicelink.codec.engine import Array
 from voicelink.codec.model_folder import GRAPHS, ModelInfo
-from voicelink.errors import WeightsError
+from voicelink.errors import WeightsError, first_line
 
 #: Outputs of each kind's graph, its next state included.
 _VOCODER_OUTPUTS: Final = {"harmonic": 6, "bigvgan": 2}
@@ -31,7 +31,9 @@ class OnnxEngine:
                 for graph in GRAPHS
             ]
         except Exception as error:  # onnxruntime raises its own classes, all straight from Exception
-            raise WeightsError(f"{info.folder}: ONNX Runtime cannot load the graphs ({_first_line(error)})") from error
+            raise WeightsError(
+                f"{info.folder}: ONNX Runtime cannot load the graphs ({first_line(error, 200)})"
+            ) from error
         self._encoder, self._decoder, self._prior, self._vocoder = sessions
         hidden, outputs = self._decoder.get_inputs()[1].shape[-1], len(self._vocoder.get_outputs())
         if (hidden, outputs) != (info.hidden, _VOCODER_OUTPUTS[info.vocoder]):
@@ -71,7 +73,3 @@ class OnnxEngine:
         """See `engine.Engine`."""
         outputs: list[Array] = self._vocoder.run(None, {"mel": mel, "state": state})
         return outputs
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

@@ -19,10 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from voicelink.codec.excitation import BINS
 from voicelink.codec.mel import N_MELS
 
-SEGMENT_SAMPLES = 512
-BINS = SEGMENT_SAMPLES // 2 + 1
 F0_MIN_HZ = 60.0
 F0_MAX_HZ = 500.0
 #: F0 is rounded to this fraction of a class, so that two engines whose logits differ in the last bits drive the

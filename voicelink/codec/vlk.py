@@ -34,13 +34,11 @@ from numpy.typing import NDArray
 
 from voicelink.errors import AudioError
 from voicelink.frame import Frame
-from voicelink.units import FRAME_SAMPLES, MAX_BITS_PER_FRAME, SAMPLE_RATE_HZ
+from voicelink.units import FRAME_SAMPLES, MAX_BITS_PER_FRAME, MAX_RATE_HZ, MIN_RATE_HZ, SAMPLE_RATE_HZ
 
 MAGIC: Final = b"\x89VLK"
 VERSION: Final = 1
 MAX_MODEL_ID: Final = 64
-MIN_RATE_HZ: Final = 4_000
-MAX_RATE_HZ: Final = 768_000
 #: An encoder pads to three frames at least, and rounds up.
 MAX_EXTRA_FRAMES: Final = 4
 #: A frame in memory takes a thousand times the bytes of its code on disk: no file may ask for all there is.

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 #: Where `listen` without a server waits, so that a caller can know it.
 LISTEN_PORT: Final = DEFAULT_PORT + 1
-AUDIO_SUFFIXES: Final = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff"}
 
 Server = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Server that knows the names.")]
 
@@ -210,4 +209,6 @@ def _sink(text: str) -> Sink:
 
 def _is_file(text: str) -> bool:
     """Whether --input or --output means a file rather than a device."""
+    from voicelink.audio.files import AUDIO_SUFFIXES  # noqa: PLC0415
+
     return Path(text).suffix.lower() in AUDIO_SUFFIXES or Path(text).is_file() or "/" in text

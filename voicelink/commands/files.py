@@ -10,6 +10,7 @@ import typer
 
 from voicelink.commands.common import Bitrate, CodecOptions, Common, command
 from voicelink.errors import AudioError, WeightsError
+from voicelink.units import MAX_RATE_HZ, MIN_RATE_HZ
 
 if TYPE_CHECKING:
     from voicelink.codec.api import Codec
@@ -51,7 +52,8 @@ def decode(
     source: CodedFile,
     out: Annotated[Path, typer.Argument(metavar="OUT.wav", help="16-bit WAV to write.")],
     rate: Annotated[
-        int | None, typer.Option(metavar="HZ", min=4000, max=768000, help="Sample rate (default: the source's).")
+        int | None,
+        typer.Option(metavar="HZ", min=MIN_RATE_HZ, max=MAX_RATE_HZ, help="Sample rate (default: the source's)."),
     ] = None,
     loss: Annotated[float, typer.Option(min=0, max=0.9, help="Share of frames lost and concealed.")] = 0.0,
     burst: Annotated[

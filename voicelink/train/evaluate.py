@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from scipy.signal import resample_poly
 from scipy.stats import t as student_t
 
-from voicelink.audio.files import read_audio, write_audio
+from voicelink.audio.files import AUDIO_SUFFIXES, read_audio, write_audio
 from voicelink.codec.api import Codec
 from voicelink.codec.stream import Encoder
-from voicelink.errors import AudioError
-from voicelink.train.loop import first_line
-from voicelink.train.prepare import AUDIO_SUFFIXES, find_audio
+from voicelink.errors import AudioError, first_line
+from voicelink.train.prepare import find_audio
 from voicelink.train.progress import Progress
 from voicelink.units import FRAME_SAMPLES, MAX_BITS_PER_FRAME, SAMPLE_RATE_HZ, bits_per_frame
 

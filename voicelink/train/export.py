@@ -13,8 +13,8 @@ from voicelink.codec.bvrnn import Bvrnn, BvrnnConfig
 from voicelink.codec.harmonic import HarmonicConfig, HarmonicVocoder
 from voicelink.codec.model_folder import read_info, sha256
 from voicelink.codec.model_writer import check_target, save_model
-from voicelink.errors import WeightsError
-from voicelink.train.loop import first_line, read_checkpoint
+from voicelink.errors import WeightsError, first_line
+from voicelink.train.loop import read_checkpoint
 
 Module = TypeVar("Module", bound=nn.Module)
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from voicelink.codec.bvrnn import UNSENT, Bvrnn
+from voicelink.codec.bits import UNSENT
+from voicelink.codec.bvrnn import Bvrnn
 
 
 @dataclass(frozen=True)

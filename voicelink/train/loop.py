@@ -17,7 +17,7 @@ import toml
 import torch
 from torch import Tensor, nn
 
-from voicelink.errors import ConfigError, WeightsError
+from voicelink.errors import ConfigError, WeightsError, first_line
 from voicelink.train.data import generator
 from voicelink.train.progress import Progress
 
@@ -104,11 +104,6 @@ def read_checkpoint(path: Path) -> dict:
         text = f"{path}: damaged or no checkpoint ({first_line(error)}); restore it, or remove it to start anew"
         raise WeightsError(text) from error
     return state
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, for a message of one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
 
 
 def _set_lr(task: Task, recipe: dict[str, object], step: int) -> None:

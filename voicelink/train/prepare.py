@@ -24,13 +24,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from voicelink.audio.files import read_audio
+from voicelink.audio.files import AUDIO_SUFFIXES, read_audio
 from voicelink.audio.resampler import resample
 from voicelink.errors import AudioError
 from voicelink.train.progress import Progress
 from voicelink.units import FRAME_SAMPLES, SAMPLE_RATE_HZ
 
-AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif"}
 PEAK = 0.95
 INDEX_EVERY_S = 5.0
 F0_FLOOR_HZ = 60.0

@@ -10,7 +10,8 @@ import math
 import torch
 from torch import Tensor
 
-from voicelink.codec.harmonic import SEGMENT_SAMPLES, Spectrum
+from voicelink.codec.excitation import SEGMENT_SAMPLES
+from voicelink.codec.harmonic import Spectrum
 from voicelink.units import FRAME_SAMPLES, SAMPLE_RATE_HZ
 
 HOP = FRAME_SAMPLES

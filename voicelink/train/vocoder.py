@@ -1,4 +1,4 @@
-"""Training of the harmonic vocoder: spectral losses and F0 classes, then STFT discriminators and coded mels."""
+"""Training of the harmonic vocoder, first stage: spectral losses and F0 classes on true mels."""
 
 from __future__ import annotations
 
