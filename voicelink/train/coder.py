@@ -12,24 +12,32 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from voicelink.codec.bvrnn import Bvrnn, BvrnnConfig, sent_mask
-from voicelink.codec.mel import INPUT_SCALE, N_MELS, PAD_LEFT
-from voicelink.train.data import LogMel, SpeechData
+from voicelink.codec.mel import INPUT_SCALE, N_MELS
+from voicelink.train import augment
+from voicelink.train.data import FIRST_FRAME, LogMel, SpeechData
+from voicelink.train.export import load_coder
 from voicelink.train.fast_bvrnn import Coded, FastLoop
 from voicelink.train.loop import clip_gradients
-from voicelink.units import FRAME_SAMPLES, WINDOW_SAMPLES
+from voicelink.train.mel_loss import MelDistance
 
 DB_PER_NEPER = 20 / math.log(10)
+LEVEL_DB = (-16.0, 0.0)
 
 
 @dataclass
 class Stream:
-    """One utterance in progress: clip, next frame in it, frames left, level, bits a frame."""
+    """One utterance in progress: clip, next frame in it, frames left, bits a frame, what is done to the samples."""
 
     clip: int
     frame: int
     left: int
-    gain: float
     bits: int
+    seed: int  # of the augmentation and of its background talkers
+
+    def change(self, share: float) -> augment.Augmentation:
+        """The utterance's augmentation, the same in every window; a `share` of utterances have one."""
+        rng = np.random.default_rng(self.seed)
+        return augment.draw(rng, LEVEL_DB) if rng.random() < share else augment.plain(rng, LEVEL_DB)
 
 
 class CoderTask:
@@ -38,37 +46,51 @@ class CoderTask:
     Recipe keys: `batch`, `frames` (a window), `utterance_frames`, `rounding_noise`, `log_sigma`, `kl_encoder` (share
     of the divergence's gradient that reaches the encoder), `favoured_bits` and `favoured_share`, `clip`
     (gradient norm), `closed_loop_steps` (k of the closed-loop probability 1 - 0.01^(step / k)), `switch`
-    (probability that a stream changes its bits at a window), `sources`.
+    (probability that a stream changes its bits at a window), `augmented` (share of utterances), `lossy` (share of
+    streams that a second decoder follows which loses frames), `estoi_weight`, `quiet_weight` (see `MelDistance`),
+    `start` (a run or model folder to go on from; empty: anew), `sources`.
     """
 
     def __init__(self, recipe: dict, data: SpeechData) -> None:
         self.recipe, self.data = recipe, data
-        self.model = Bvrnn(BvrnnConfig(**recipe.get("model", {})))
         self.log_mel = LogMel()
+        self.model = load_coder(Path(recipe["start"])).train() if recipe["start"] else self._anew()
         with torch.no_grad():
             self.model.log_sigma.fill_(recipe["log_sigma"])
-            mel = self.log_mel(data.segments(np.random.default_rng(0), 400, 43).audio)
-            self.model.mean_mel.copy_(mel.mean(dim=(0, 1)))
-            self.model.std_mel.copy_(mel.std(dim=(0, 1)))
-            initialise(self.model)
+        self.distance = MelDistance(recipe["quiet_weight"], recipe["estoi_weight"])
         self.modules = {"bvrnn": self.model}
         optimiser = torch.optim.AdamW(self.model.parameters(), lr=recipe["lr"], betas=(0.9, 0.99), weight_decay=0.01)
         self.optimisers = {"bvrnn": optimiser}
         self.streams: list[Stream | None] = [None] * recipe["batch"]
-        self.state = self.model.initial_state(recipe["batch"])
+        self.lossy = round(recipe["batch"] * recipe["lossy"])
+        self.state = self.model.initial_state(recipe["batch"] + self.lossy)
+
+    def _anew(self) -> Bvrnn:
+        model = Bvrnn(BvrnnConfig(**self.recipe.get("model", {})))
+        with torch.no_grad():
+            mel = self.log_mel(self.data.segments(np.random.default_rng(0), 400, 43).audio)
+            model.mean_mel.copy_(mel.mean(dim=(0, 1)))
+            model.std_mel.copy_(mel.std(dim=(0, 1)))
+            initialise(model)
+        return model
 
     def step(self, rng: np.random.Generator, step: int) -> dict[str, float]:
         """Advance every stream by one window and learn from it."""
-        mel, bits = self._window(rng)
+        mel, bits, reference = self._window(rng)
+        lossy = self.lossy
+        kept = torch.from_numpy(received_bits(rng, bits[:lossy].numpy(), mel.shape[1], self.model.config.bits))
         sent = sent_mask(bits, self.model.config.bits)[:, None].expand(-1, mel.shape[1], -1)
         loop = FastLoop(self.model)
         closed = 1 - 0.01 ** (step / self.recipe["closed_loop_steps"])
         open_loop = torch.from_numpy(rng.random(mel.shape[1]) >= closed)
-        coded = loop.run(mel, sent, self.state, self.recipe["rounding_noise"], open_loop)
-        error = (coded.mel - mel).abs().mean()
+        coded = loop.run(mel, sent, self.state, self.recipe["rounding_noise"], open_loop, kept if lossy else None)
+        batch = len(mel)
+        error = self.distance(coded.mel[:batch], mel, reference)
+        after_loss = self.distance(coded.mel[batch:], mel[:lossy], reference[:lossy]) if lossy else error
+        share = lossy / (batch + lossy)
         kl = divergence(coded, sent, self.recipe["kl_encoder"])
         sigma = self.model.log_sigma
-        total = (N_MELS * sigma + N_MELS * torch.exp(-sigma) * error).sum() + kl
+        total = (N_MELS * sigma + N_MELS * torch.exp(-sigma) * ((1 - share) * error + share * after_loss)).sum() + kl
         self.optimisers["bvrnn"].zero_grad(set_to_none=True)
         (total / N_MELS).backward()
         loop.flush()
@@ -76,7 +98,9 @@ class CoderTask:
         self.optimisers["bvrnn"].step()
         self.state = coded.state.detach()
         return {
-            "mel_db": error.item() * DB_PER_NEPER,
+            "mel_db": (coded.mel[:batch].detach() - mel).abs().mean().item() * DB_PER_NEPER,
+            "error": error.item(),
+            "after_loss": after_loss.item(),
             "kl": kl.item(),
             "log_sigma": sigma.item(),
             "grad": float(norm),
@@ -84,7 +108,7 @@ class CoderTask:
 
     def carried(self) -> object:
         """Streams in progress and their states."""
-        rows = [[s.clip, s.frame, s.left, s.gain, s.bits] for s in self.streams if s is not None]
+        rows = [[s.clip, s.frame, s.left, s.bits, s.seed] for s in self.streams if s is not None]
         return {"streams": rows, "state": self.state}
 
     def restore(self, carried: object) -> None:
@@ -92,9 +116,10 @@ class CoderTask:
         self.streams = [Stream(*row) for row in carried["streams"]]
         self.state = carried["state"]
 
-    def _window(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def _window(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Mels [B, T, 80] of every stream's next window, its bits a frame [B] and its level as log mel [B]."""
         frames = self.recipe["frames"]
-        rows, keep = [], torch.ones(len(self.streams), 1)
+        rows, levels, keep = [], [], torch.ones(len(self.streams), 1)
         for i, stream in enumerate(self.streams):
             if stream is None or stream.left < frames:
                 first_ever = stream is None
@@ -102,30 +127,52 @@ class CoderTask:
                 keep[i] = 0
             elif rng.random() < self.recipe["switch"]:
                 stream.bits = self._bits(rng)
-            clip = self.data.clips[stream.clip]
-            begin = (clip.start + stream.frame) * FRAME_SAMPLES - PAD_LEFT
-            samples = self.data.audio[begin : begin + frames * FRAME_SAMPLES + WINDOW_SAMPLES - FRAME_SAMPLES]
-            rows.append(((samples + rng.uniform(-0.5, 0.5, len(samples))) * stream.gain).astype(np.float32))
+            change = stream.change(self.recipe["augmented"])
+            talkers = self._talkers(stream) if change.babble else []
+            rows.append(self.data.window(rng, stream.clip, stream.frame, frames, change, talkers))
+            levels.append(self.data.levels[stream.clip] * abs(change.gain) * INPUT_SCALE)
             stream.frame += frames
             stream.left -= frames
-        self.state = self.state * keep
+        self.state = self.state * torch.cat([keep, keep[: self.lossy]])
         with torch.no_grad():
             mel = self.log_mel(torch.from_numpy(np.stack(rows)))
-        return mel, torch.tensor([s.bits for s in self.streams])
+        return mel, torch.tensor([s.bits for s in self.streams]), torch.tensor(levels, dtype=torch.float32)
+
+    def _talkers(self, stream: Stream) -> list[tuple[int, int]]:
+        """Background talkers of a stream, each as far on in its clip as the stream is in its utterance."""
+        most = self.recipe["utterance_frames"]
+        places = self.data.talkers(np.random.default_rng(stream.seed + 1), most)
+        return [(clip, first + most - max(stream.left, self.recipe["frames"])) for clip, first in places]
 
     def _start(self, rng: np.random.Generator, *, spread: bool) -> Stream:
         """A new utterance; at the very start with a random part of its length, so that streams do not move in step."""
         clip = int(rng.choice(len(self.data.clips), p=self.data.shares))
-        length = min(self.recipe["utterance_frames"], self.data.clips[clip].frames - 10)
-        first = 1 + int(rng.integers(0, self.data.clips[clip].frames - length - 4))
+        length = min(self.recipe["utterance_frames"], self.data.clips[clip].frames - FIRST_FRAME - 10)
+        first = FIRST_FRAME + int(rng.integers(0, self.data.clips[clip].frames - FIRST_FRAME - length - 4))
         left = int(rng.integers(self.recipe["frames"], length + 1)) if spread else length
-        gain = float(10 ** (rng.uniform(-16.0, 0.0) / 20) * INPUT_SCALE / 32767)
-        return Stream(clip, first, left, gain, self._bits(rng))
+        return Stream(clip, first, left, self._bits(rng), int(rng.integers(2**62)))
 
     def _bits(self, rng: np.random.Generator) -> int:
         if rng.random() < self.recipe["favoured_share"]:
             return int(rng.choice(self.recipe["favoured_bits"]))
         return int(rng.integers(1, self.model.config.bits + 1))
+
+
+def received_bits(rng: np.random.Generator, bits: np.ndarray, frames: int, total: int) -> np.ndarray:
+    """What arrives of `frames` frames of streams of `bits` [E] a frame: float32 [E, T, total], 1 = received.
+
+    Gilbert losses of a random rate and mean burst a stream; one burst in four is not lost but cut to a quarter of
+    the bits, as redundancy sends old frames.
+    """
+    kept = np.zeros((len(bits), frames, total), np.float32)
+    for row, count in zip(kept, bits, strict=True):
+        rate, burst = rng.choice([0.03, 0.08, 0.15, 0.3]), rng.choice([1.0, 2.0, 2.0, 4.0])
+        lost, cut = False, False
+        for frame in row:
+            lost = rng.random() >= 1 / burst if lost else rng.random() < rate / (burst * (1 - rate))
+            cut = cut if lost else rng.random() < 0.25
+            frame[: count if not lost else (count // 4 if cut else 0)] = 1
+    return kept
 
 
 def initialise(model: Bvrnn) -> None:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.signal import butter, sosfilt
 from torch import Tensor
 
 from voicelink.codec.mel import FLOOR, INPUT_SCALE, MAGNITUDE_EPS, PAD_LEFT, mel_filter_bank
 from voicelink.errors import AudioError
+from voicelink.train import augment
 from voicelink.train.prepare import Clip, load_index
 from voicelink.units import FRAME_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES
 
 #: Shorter clips (4.6 s) are left out: they could not fill a stream's window after window.
 MIN_CLIP_FRAMES = 400
+#: The first frame of a clip that is trained on: what lies before it is history for filters and rooms.
+FIRST_FRAME = 34
+
+Row = tuple[NDArray[np.float32], NDArray[np.float32], float, float]
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,7 @@ class Segment:
     audio: Tensor  # [B, 256 + 256 T + 512] scaled as the codec scales its input
     f0_hz: Tensor  # [B, T + 2] at samples 256 j of the segment (sample 0 = first of frame 0), 0 = unvoiced
     band_hz: Tensor  # [B]
+    level: Tensor  # [B] rms of the clip's speech between 325 and 3250 Hz, scaled like `audio`
 
 
 class SpeechData:
@@ -49,31 +57,80 @@ class SpeechData:
         self.shares = _shares(self.clips, weights)
 
     def segments(
-        self, rng: np.random.Generator, batch: int, frames: int, level_db: tuple[float, float] = (-16.0, 0.0)
+        self,
+        rng: np.random.Generator,
+        batch: int,
+        frames: int,
+        level_db: tuple[float, float] = (-16.0, 0.0),
+        augmented: float = 0.0,
     ) -> Segment:
-        """Draw `batch` segments of `frames` frames at a random level and polarity."""
+        """Draw `batch` segments of `frames` frames at a random level and polarity, a share of them `augmented`."""
         chosen = rng.choice(len(self.clips), size=batch, p=self.shares)
-        return self._stack([self._one(rng, self.clips[i], frames, level_db) for i in chosen])
+        return _stack([self._one(rng, int(i), frames, level_db, augmented) for i in chosen])
 
     def _one(
-        self, rng: np.random.Generator, clip: Clip, frames: int, level_db: tuple[float, float]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
-        first = clip.start + int(rng.integers(1, clip.frames - frames - 3))
-        begin = first * FRAME_SAMPLES - PAD_LEFT
-        samples = self.audio[begin : begin + frames * FRAME_SAMPLES + WINDOW_SAMPLES - FRAME_SAMPLES]
-        gain = 10 ** (rng.uniform(*level_db) / 20) * rng.choice((-1.0, 1.0)) * INPUT_SCALE / 32767
-        dither = rng.uniform(-0.5, 0.5, len(samples))
-        track = np.asarray(self.f0[first : first + frames + 2])
-        return ((samples + dither) * gain).astype(np.float32), track, clip.band_hz
+        self, rng: np.random.Generator, chosen: int, frames: int, level_db: tuple[float, float], augmented: float
+    ) -> Row:
+        clip = self.clips[chosen]
+        first = int(rng.integers(FIRST_FRAME, clip.frames - frames - 3))
+        change = augment.draw(rng, level_db) if rng.random() < augmented else augment.plain(rng, level_db)
+        talkers = self.talkers(rng, frames) if change.babble else []
+        samples = self.window(rng, chosen, first, frames, change, talkers)
+        track = np.asarray(self.f0[clip.start + first : clip.start + first + frames + 2])
+        level = self.levels[chosen] * abs(change.gain) * INPUT_SCALE
+        return samples, track, clip.band_hz, level
 
-    @staticmethod
-    def _stack(rows: list[tuple[NDArray[np.float32], NDArray[np.float32], float]]) -> Segment:
-        audio, f0, band = zip(*rows, strict=True)
-        return Segment(
-            torch.from_numpy(np.stack(audio)),
-            torch.from_numpy(np.stack(f0)),
-            torch.tensor(band, dtype=torch.float32),
-        )
+    def window(
+        self,
+        rng: np.random.Generator,
+        chosen: int,
+        first: int,
+        frames: int,
+        change: augment.Augmentation,
+        talkers: list[tuple[int, int]],
+    ) -> NDArray[np.float32]:
+        """Samples of `frames` frames of a clip from frame `first` >= FIRST_FRAME on, with the analysis margins.
+
+        `talkers`: (clip, first frame) of those who speak in the background.
+        """
+        count = frames * FRAME_SAMPLES + WINDOW_SAMPLES - FRAME_SAMPLES
+        speech = self._read(rng, chosen, first, count, augment.HISTORY_SAMPLES, augment.AHEAD_SAMPLES)
+        others = [self._read(rng, c, f, count) / (self.levels[c] * len(talkers) ** 0.5) for c, f in talkers]
+        return change.apply(speech, rng, self.levels[chosen], sum(others) if others else None) * INPUT_SCALE
+
+    def talkers(self, rng: np.random.Generator, frames: int) -> list[tuple[int, int]]:
+        """Three to five random places of at least `frames` frames, for babble."""
+        chosen = rng.choice(len(self.clips), size=int(rng.integers(3, 6)), p=self.shares)
+        return [(int(i), int(rng.integers(FIRST_FRAME, self.clips[i].frames - frames - 3))) for i in chosen]
+
+    def _read(
+        self, rng: np.random.Generator, chosen: int, first: int, count: int, before: int = 0, after: int = 0
+    ) -> NDArray[np.float32]:
+        """Samples of a clip at full scale 1, with dither."""
+        begin = (self.clips[chosen].start + first) * FRAME_SAMPLES - PAD_LEFT
+        samples = self.audio[begin - before : begin + count + after]
+        return ((samples + rng.random(len(samples), np.float32) - 0.5) / 32767).astype(np.float32)
+
+    @cached_property
+    def levels(self) -> list[float]:
+        """Rms between 325 and 3250 Hz a clip, full scale 1, from 16 places of a second each."""
+        band = butter(5, [325, 3250], fs=SAMPLE_RATE_HZ, btype="band", output="sos")
+        levels = []
+        for clip in self.clips:
+            begins = clip.start * FRAME_SAMPLES + np.linspace(0, clip.frames * FRAME_SAMPLES - 22050, 16).astype(int)
+            taken = np.concatenate([self.audio[b : b + 22050] for b in begins])
+            levels.append(float(np.sqrt(np.mean(sosfilt(band, taken / 32767) ** 2)) + 1e-5))
+        return levels
+
+
+def _stack(rows: list[Row]) -> Segment:
+    audio, f0, band, level = zip(*rows, strict=True)
+    return Segment(
+        torch.from_numpy(np.stack(audio)),
+        torch.from_numpy(np.stack(f0)),
+        torch.tensor(band, dtype=torch.float32),
+        torch.tensor(level, dtype=torch.float32),
+    )
 
 
 class LogMel(torch.nn.Module):

@@ -10,6 +10,7 @@ import toml
 from torch import nn
 
 from voicelink.codec.bvrnn import Bvrnn, BvrnnConfig
+from voicelink.codec.engine_torch import load_modules
 from voicelink.codec.harmonic import HarmonicConfig, HarmonicVocoder
 from voicelink.codec.model_folder import read_info, sha256
 from voicelink.codec.model_writer import check_target, save_model
@@ -38,13 +39,20 @@ def export_model(
 
 
 def load_coder(run: Path) -> Bvrnn:
-    """Coder of a run's last checkpoint, in evaluation mode."""
+    """Coder of a run's last checkpoint, or of a model folder, in evaluation mode."""
+    if (run / "model.toml").exists():
+        return load_modules(read_info(run))[0]
     recipe, state = _checkpoint(run, "bvrnn")
     return _loaded(run, lambda sizes: Bvrnn(BvrnnConfig(**sizes)), recipe, state)
 
 
 def load_vocoder(run: Path) -> HarmonicVocoder:
-    """Vocoder of a run's last checkpoint, in evaluation mode; the averaged weights where the run keeps them."""
+    """Vocoder of a run's last checkpoint (the averaged weights where it keeps them), or of a model folder, as above."""
+    if (run / "model.toml").exists():
+        vocoder = load_modules(read_info(run))[1]
+        if not isinstance(vocoder, HarmonicVocoder):
+            raise WeightsError(f"{run}: its vocoder is not a harmonic one; training goes on from those only")
+        return vocoder
     recipe, state = _checkpoint(run, "vocoder")
     return _loaded(run, lambda sizes: HarmonicVocoder(HarmonicConfig(**sizes)), recipe, state)
 

@@ -21,13 +21,13 @@ from voicelink.codec.bvrnn import Bvrnn
 
 @dataclass(frozen=True)
 class Coded:
-    """Result of T frames of B streams."""
+    """Result of T frames of B streams and of E decoders that lose frames (see `FastLoop.run`)."""
 
-    mel: Tensor  # [B, T, 80] decoded
+    mel: Tensor  # [B + E, T, 80] decoded
     probability: Tensor  # [B, T, bits] of the encoder
     prior_logit: Tensor  # [B, T, bits]
     encoder_logit: Tensor  # [B, T, bits]
-    state: Tensor  # [B, hidden] after the last frame
+    state: Tensor  # [B + E, hidden] after the last frame
 
 
 class DeferredLinear:
@@ -131,14 +131,26 @@ class FastLoop:
         self.gru_from_x = joint((rnn.weight_ih_l0, left, None))
         self.hidden = h
 
-    def run(self, mel: Tensor, sent: Tensor, state: Tensor, noise: float, open_loop: Tensor | None = None) -> Coded:
-        """mel [B, T, 80], sent [B, T, bits], state [B, hidden].
+    def run(
+        self,
+        mel: Tensor,
+        sent: Tensor,
+        state: Tensor,
+        noise: float,
+        open_loop: Tensor | None = None,
+        kept: Tensor | None = None,
+    ) -> Coded:
+        """mel [B, T, 80], sent [B, T, bits], state [B + E, hidden].
 
         `noise` scales the uniform noise of stochastic rounding: 1 as published, 0 = plain rounding. `open_loop` [T],
         boolean: frames after which the recurrence is fed with the true mel (scheduled sampling, Bengio et al. 2015).
+        `kept` [E, T, bits]: beside the encoder's own decoder a second one runs for each of the first E streams, with its
+        own state. Of each frame it receives the bits with a 1 here; a frame without any is lost, and it decodes the
+        code that its prior expects instead, as concealment does.
         """
         model, h = self.model, self.hidden
         batch, frames = mel.shape[:2]
+        others = 0 if kept is None else kept.shape[0]
         flat = model.normalise(mel).reshape(batch * frames, -1)
         true_features = _elu_chain(self.phi_x, flat)
         enc_x = self.enc_from_x(true_features).reshape(batch, frames, h)
@@ -148,21 +160,36 @@ class FastLoop:
         for t, enc_x_t in enumerate(enc_x.unbind(1)):
             states.append(state)
             enc_state, dec_state, gates_state = self.from_state(state).split([h, h, 3 * h], dim=1)
-            logit = _elu_chain(self.enc, F.elu(enc_x_t + enc_state), linear_last=True).float()
+            logit = _elu_chain(self.enc, F.elu(enc_x_t + enc_state[:batch]), linear_last=True).float()
             code = straight_through(torch.sigmoid(logit), sent[:, t], noise)
+            if kept is not None:
+                code = torch.cat([code, self._received(code[:others], kept[:, t], sent[:others, t], state[batch:])])
             latent = _elu_chain(self.phi_z, code)
             dec_latent, gates_latent = self.from_latent(latent).split([h, 3 * h], dim=1)
             decoded = _elu_chain(self.dec, F.elu(dec_latent + dec_state), linear_last=True).float()
             forced = open_loop is not None and bool(open_loop[t])
-            features = true_features[t] if forced else _elu_chain(self.phi_x, model.normalise(decoded))
+            if forced:
+                features = torch.cat([true_features[t], true_features[t][:others]])
+            else:
+                features = _elu_chain(self.phi_x, model.normalise(decoded))
             gates = self.gru_from_x(features)
             state = _gru(gates + gates_latent, gates_state, state)
             mels.append(decoded)
             logits.append(logit)
-        before = torch.stack(states, dim=1).reshape(batch * frames, h)
+        before = torch.stack(states, dim=1)[:batch].reshape(batch * frames, h)
         prior = _elu_chain(self.prior, before, linear_last=True).float().reshape(batch, frames, -1)
         encoder = torch.stack(logits, dim=1)
         return Coded(torch.stack(mels, dim=1), torch.sigmoid(encoder), prior, encoder, state)
+
+    def _received(self, code: Tensor, kept: Tensor, sent: Tensor, state: Tensor) -> Tensor:
+        """What a lossy decoder decodes of `code` [E, bits]: bits that were cut are 0.5, lost frames are guessed."""
+        received = torch.where(kept > 0, code, torch.full_like(code, UNSENT))
+        lost = kept.amax(dim=1, keepdim=True) == 0
+        if not lost.any():
+            return received
+        expected = torch.sigmoid(_elu_chain(self.prior, state, linear_last=True).float())
+        guess = torch.where(sent > 0, expected, torch.full_like(code, UNSENT))
+        return torch.where(lost, guess, received)
 
     def flush(self) -> None:
         """Form all weight gradients; call once after `backward`."""

@@ -14,7 +14,7 @@ from voicelink.train.data import LogMel, Segment, SpeechData
 from voicelink.train.discriminators import Discriminators, discriminator_loss, generator_loss
 from voicelink.train.export import load_coder, load_vocoder
 from voicelink.train.loop import clip_gradients
-from voicelink.train.losses import SpectralLoss
+from voicelink.train.losses import WaveLoss
 from voicelink.train.vocoder import render, target
 from voicelink.units import FRAME_SAMPLES
 
@@ -25,7 +25,7 @@ WARM_UP_FRAMES = 24
 class FinetuneTask:
     """One step of fine-tuning; see `loop.Task`.
 
-    Recipe keys beside the vocoder's: `coder_run`, `vocoder_run` (run folders to start from), `coded_share` of
+    Recipe keys beside the vocoder's: `coder_run`, `vocoder_run` (run or model folders to start from), `coded_share` of
     segments, `favoured_bits`, `adversarial_weight`, `matching_weight`, `discriminator_every` (steps), `ema`.
     """
 
@@ -35,7 +35,7 @@ class FinetuneTask:
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.coder = load_coder(Path(recipe["coder_run"])).requires_grad_(False)
         self.judges = Discriminators()
-        self.log_mel, self.loss = LogMel(), SpectralLoss(linear=recipe["linear_weight"])
+        self.log_mel, self.loss = LogMel(), WaveLoss(recipe)
         self.modules = {"vocoder": self.average, "live": self.model, "judges": self.judges}
         self.optimisers = {
             "vocoder": torch.optim.AdamW(
@@ -49,11 +49,10 @@ class FinetuneTask:
         segment, mel = self._batch(rng)
         made, f0_loss = render(self.model, mel, segment)
         true = target(segment)
-        losses = {}
+        total, losses = self.loss(made, true, segment)
+        total = total + f0_loss
         if self.recipe["adversarial_weight"] and step % self.recipe["discriminator_every"] == 0:
             losses["judges"] = self._judge(true, made.detach())
-        spectral = self.loss(made, true, segment.band_hz)
-        total = self.recipe["spectral_weight"] * spectral + f0_loss
         if self.recipe["adversarial_weight"] and step >= self.recipe["warmup"]:
             adversarial, matching = self._persuade(true, made, segment.band_hz)
             total = total + self.recipe["adversarial_weight"] * adversarial + self.recipe["matching_weight"] * matching
@@ -63,7 +62,7 @@ class FinetuneTask:
         clip_gradients(self.model, 50.0)
         self.optimisers["vocoder"].step()
         self._follow(step)
-        return {"spectral": spectral.item(), "f0": f0_loss.item(), **losses}
+        return {"f0": f0_loss.item(), **losses}
 
     def carried(self) -> object:
         """Nothing: each step draws its own segments."""
@@ -75,14 +74,15 @@ class FinetuneTask:
     def _batch(self, rng: np.random.Generator) -> tuple[Segment, Tensor]:
         """Segments, and their mels: coded at random bits a frame for a share of them, true for the rest."""
         frames, count = self.recipe["frames"], self.recipe["batch"]
-        wide = self.data.segments(rng, count, frames + WARM_UP_FRAMES)
+        wide = self.data.segments(rng, count, frames + WARM_UP_FRAMES, augmented=self.recipe["augmented"])
         mel = self.log_mel(wide.audio)
         coded = round(count * self.recipe["coded_share"])
         if coded:
             bits = [self._bits(rng) for _ in range(coded)]
             mel = torch.cat([code(self.coder, mel[:coded], torch.tensor(bits)), mel[coded:]])
         cut = WARM_UP_FRAMES
-        return Segment(wide.audio[:, FRAME_SAMPLES * cut :], wide.f0_hz[:, cut:], wide.band_hz), mel[:, cut:]
+        audio, f0_hz = wide.audio[:, FRAME_SAMPLES * cut :], wide.f0_hz[:, cut:]
+        return Segment(audio, f0_hz, wide.band_hz, wide.level), mel[:, cut:]
 
     def _bits(self, rng: np.random.Generator) -> int:
         return int(rng.choice(self.recipe["favoured_bits"]) if rng.random() < 0.7 else rng.integers(8, 65))

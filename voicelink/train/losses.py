@@ -1,4 +1,4 @@
-"""Spectral losses of the vocoder. All in float32."""
+"""Losses of the vocoder on waveforms. All in float32."""
 
 from __future__ import annotations
 
@@ -7,7 +7,32 @@ import torch
 from torch import Tensor, nn
 
 from voicelink.codec.mel import mel_filter_bank
+from voicelink.train.data import Segment
+from voicelink.train.perceptual import EstoiDistance, PesqDistance
 from voicelink.units import SAMPLE_RATE_HZ
+
+
+class WaveLoss(nn.Module):
+    """Spectral and perceptual losses, each times its weight.
+
+    Recipe keys: `spectral_weight`, `linear_weight`, `pesq_weight`, `estoi_weight`.
+    """
+
+    def __init__(self, recipe: dict) -> None:
+        super().__init__()
+        self.weights = {name: recipe[f"{name}_weight"] for name in ("spectral", "pesq", "estoi")}
+        self.spectral = SpectralLoss(linear=recipe["linear_weight"])
+        self.pesq, self.estoi = PesqDistance(), EstoiDistance()
+
+    def forward(self, made: Tensor, true: Tensor, segment: Segment) -> tuple[Tensor, dict[str, float]]:
+        """made, true [B, n] samples of `segment` -> weighted sum, and each loss before weighting."""
+        losses = {"spectral": self.spectral(made, true, segment.band_hz)}
+        if self.weights["pesq"]:
+            losses["pesq"] = self.pesq(made, true, segment.band_hz, segment.level).mean()
+        if self.weights["estoi"]:
+            losses["estoi"] = self.estoi(made, true, segment.level)
+        total = sum((self.weights[name] * loss for name, loss in losses.items()), start=made.new_zeros(()))
+        return total, {name: loss.item() for name, loss in losses.items()}
 
 
 class SpectralLoss(nn.Module):

@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from voicelink.codec.harmonic import HarmonicConfig, HarmonicVocoder
 from voicelink.train.data import LogMel, Segment, SpeechData
+from voicelink.train.export import load_vocoder
 from voicelink.train.loop import clip_gradients
-from voicelink.train.losses import SpectralLoss
+from voicelink.train.losses import WaveLoss
 from voicelink.train.synthesis import pulse_train, synthesise
 from voicelink.units import FRAME_SAMPLES
 
@@ -20,31 +21,37 @@ from voicelink.units import FRAME_SAMPLES
 class VocoderTask:
     """One step of vocoder training on B segments of T frames; see `loop.Task`.
 
-    Recipe keys: `batch`, `frames`, `spectral_weight`, `linear_weight`, `sources` (share a source).
+    Recipe keys: `batch`, `frames`, the weights of `WaveLoss`, `augmented` (share of segments), `start` (a run or model
+    folder to go on from; empty: anew), `sources` (share a source).
     """
 
     def __init__(self, recipe: dict, data: SpeechData) -> None:
         self.recipe, self.data = recipe, data
-        self.model = HarmonicVocoder(HarmonicConfig(**recipe.get("model", {})))
+        if recipe["start"]:
+            self.model = load_vocoder(Path(recipe["start"])).train()
+        else:
+            self.model = HarmonicVocoder(HarmonicConfig(**recipe.get("model", {})))
         self.log_mel = LogMel()
-        self.loss = SpectralLoss(linear=recipe.get("linear_weight", 1.0))
+        self.loss = WaveLoss(recipe)
         self.modules = {"vocoder": self.model}
         optimiser = torch.optim.AdamW(self.model.parameters(), lr=recipe["lr"], betas=(0.8, 0.99), weight_decay=0.01)
         self.optimisers = {"vocoder": optimiser}
 
     def step(self, rng: np.random.Generator, step: int) -> dict[str, float]:
         """Spectral and F0 losses of one batch."""
-        segment = self.data.segments(rng, self.recipe["batch"], self.recipe["frames"])
+        segment = self.data.segments(
+            rng, self.recipe["batch"], self.recipe["frames"], augmented=self.recipe["augmented"]
+        )
         mel = self.log_mel(segment.audio)
         made, f0_loss = render(self.model, mel, segment)
         true = target(segment)
-        spectral = self.loss(made, true, segment.band_hz)
-        total = self.recipe["spectral_weight"] * spectral + f0_loss
+        total, losses = self.loss(made, true, segment)
+        total = total + f0_loss
         self.optimisers["vocoder"].zero_grad(set_to_none=True)
         total.backward()
         norm = clip_gradients(self.model, 50.0)
         self.optimisers["vocoder"].step()
-        return {"spectral": spectral.item(), "f0": f0_loss.item(), "grad": float(norm)}
+        return {**losses, "f0": f0_loss.item(), "grad": float(norm)}
 
     def carried(self) -> object:
         """Nothing: each step draws its own segments."""
