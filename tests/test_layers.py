@@ -57,7 +57,7 @@ RULES: dict[str, Rule] = {
     "voicelink.sim": Rule(
         (*BASE, *v("core", "wire", "secure")),
         ("numpy",),
-        PURE | {"difflib", "hashlib", "json", "pathlib", "random", "tomllib"},
+        PURE | {"array", "csv", "difflib", "hashlib", "json", "pathlib", "random", "tomllib"},
     ),
     "voicelink.experiments": Rule(("voicelink",), (*SCIENCE, *TRAINING)),
     "voicelink.train": Rule(("voicelink",), (*SCIENCE, *TRAINING)),
@@ -84,7 +84,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "voicelink/sim/scenario.py": ("voicelink.config",),
     "voicelink/sim/render.py": ("voicelink.codec",),
     # The demonstration: an impaired link between its two ends, and its report.
-    "client/demo_end.py": ("voicelink.sim.link",),
+    "client/demo_end.py": ("voicelink.sim.tracefile",),
     "client/page.py": ("soundfile",),
     "client/measure.py": ("pystoi",),
     "client/picture.py": ("matplotlib",),

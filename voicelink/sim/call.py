@@ -13,7 +13,7 @@ import random
 from array import array
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -89,7 +89,7 @@ class _Call(Network):
         self.scenario = scenario
         self.scheduler = Scheduler(_START_NS)
         self.start_ns: int | None = None
-        self.links = [Link(scenario.link(way), f"way {way}", scenario.trace_data) for way in (0, 1)]
+        self.links = [Link(scenario.link(way), way, scenario.trace_data) for way in (0, 1)]
         self.ends = [_End(self, number) for number in (0, 1)]
         self.hosts: dict[Address, Host] = {end.address: end for end in self.ends}
         if scenario.relay:
@@ -136,15 +136,18 @@ class _Call(Network):
             self.scheduler.at(now_ns + (_SETUP_DELAY_NS if self.start_ns is None else 0), host.deliver, data, source)
             return
         way = ADDRESSES.index(source)
+        counts = self.links[way].counts
+        dropped = counts.dropped
         copies = self.links[way].carry(data, now_ns)
         for due_ns, copy in copies:
             self.scheduler.at(due_ns, host.deliver, copy, source)
         if is_media(data):
-            self.ends[way].note_packet(len(data), copies[0][0] if copies else LOST)
+            came_ns = copies[0][0] if copies else LOST if dropped == counts.dropped else DROPPED
+            self.ends[way].note_packet(len(data), came_ns)
 
     def _change(self, at_s: float) -> None:
         for way, link in enumerate(self.links):
-            link.settings = self.scenario.link(way, at_s)
+            link.change(self.scenario.link(way, at_s))
         for end in self.ends:
             end.bits = self.scenario.bits(at_s)
 

@@ -10,14 +10,16 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, field, fields, replace
+from dataclasses import Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
 from voicelink.config import check_value
 from voicelink.errors import ConfigError
 from voicelink.settings import LinkSettings, SessionSettings, setting
+from voicelink.sim.link import Link
 from voicelink.sim.profiles import PROFILES
+from voicelink.sim.tracefile import with_trace
 from voicelink.units import MAX_BITS_PER_FRAME, bitrate_bps, bits_per_frame
 
 MODEL_ID: Final = "simulated"
@@ -156,5 +158,16 @@ def _changes(entries: Any, source: str) -> tuple[Change, ...]:
 
 
 def _complete(scenario: Scenario, source: str, folder: Path) -> Scenario:
-    """Check what must fit together."""
-    return scenario
+    """Read the trace, and check what must fit together."""
+    try:
+        link, entries = with_trace(scenario.link(0), folder)
+        complete = replace(scenario, trace_interval_ms=link.trace_interval_ms, trace_data=entries)
+        for at_s in (0.0, *(change.at_s for change in complete.changes)):
+            for way in (0, 1):
+                Link(complete.link(way, at_s), way, entries)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
+    low, high = scenario.frames_per_packet_min, scenario.frames_per_packet_max
+    if not low <= scenario.frames_per_packet <= high:
+        raise ConfigError(f"{source}: frames_per_packet = {scenario.frames_per_packet} is outside {low}..{high}")
+    return complete

@@ -87,8 +87,9 @@ class EndTrace:
     @property
     def slot(self) -> Ints:
         """Of each decision, the loudspeaker's slot (256 samples each) that it belongs to, from 0."""
-        fills = self.kind != SKIP
-        return np.cumsum(fills) - fills
+        fills = (self.kind != SKIP).astype(np.int64)
+        slots: Ints = np.cumsum(fills) - fills
+        return slots
 
     @property
     def pull_ns(self) -> Ints:
@@ -122,7 +123,9 @@ class Trace:
         end, other = self.ends[listener], self.ends[1 - listener]
         played = end.kind == PLAY
         leave = end.pull_ns[played] + OUTPUT_LATENCY_NS + round(self.scenario["decode_ms"] * NS_PER_MS)
-        return leave - other.microphone.frames_ns(end.index[played].astype(np.int64))
+        captured = other.microphone.frames_ns(end.index[played].astype(np.int64))
+        delays: Ints = leave - captured
+        return delays
 
     def summary(self) -> dict[str, Any]:
         """The figures of both ends together under the names that every command uses."""
