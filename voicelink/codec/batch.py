@@ -1,8 +1,8 @@
 """Decoding of many streams side by side: what streaming decoders would give, faster.
 
 Every stream is a list of steps, as a call's playout makes them (`client/playout.py`): a frame played, concealed,
-skipped or put in, or a pause. The coder runs frame by frame over all streams at once, then the vocoder over many frames of all
-streams. Streams do not see each other. With an engine that does not batch, streams go one after another.
+skipped or put in, or a pause. The coder runs frame by frame over all streams at once, then the vocoder over many frames
+of all streams. Streams do not see each other. With an engine that does not batch, streams go one after another.
 """
 
 from __future__ import annotations
