@@ -41,6 +41,7 @@ def track_comfort(comfort: Array, mel: Array) -> Array:
 
 def fade(mel: Array, comfort: Array, concealed: int | NDArray[np.int64]) -> Array:
     """Log-mel [B, 80] to play for the `concealed`-th frame in a row without a code: 1 = first; [B, 1] or one number."""
-    share = np.asarray(np.clip((concealed - HOLD_FRAMES) / FADE_FRAMES, 0.0, 1.0), np.float32)
-    faded: Array = mel + share * (np.minimum(comfort, mel) - mel)
+    share: Array = np.asarray(np.clip((concealed - HOLD_FRAMES) / FADE_FRAMES, 0.0, 1.0), np.float32)
+    down: Array = np.minimum(comfort, mel) - mel
+    faded: Array = mel + share * down
     return faded

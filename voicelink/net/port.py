@@ -1,4 +1,4 @@
-"""What every driver is made of: a datagram protocol, a deadline on the loop's clock, and the impairment of datagrams."""
+"""What drivers are made of: a datagram protocol, a deadline on the loop's clock, and the impairment of datagrams."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ class DatagramPort(asyncio.DatagramProtocol):
         self._take = take
 
     def datagram_received(self, data: bytes, addr: tuple[object, ...]) -> None:
+        """See asyncio."""
         self._take(data, plain(addr))
 
     def error_received(self, exc: Exception) -> None:
-        return
+        """See asyncio."""
 
 
 class Deadline:

@@ -76,7 +76,8 @@ _PARTS: Final = 100
 def simulate(scenario: Scenario, progress: Callable[[float], None] | None = None) -> Trace:
     """Run the call. A pure function of `scenario`: the same on every machine and Python version.
 
-    `progress` hears the share done, 0..1. Raises CallError where the call cannot be set up, ConfigError for a link that cannot be.
+    `progress` hears the share done, 0..1. Raises CallError where the call cannot be set up, ConfigError for a link that
+    cannot be.
     """
     call = _Call(scenario)
     call.set_up()

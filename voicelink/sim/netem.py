@@ -1,7 +1,7 @@
 """A link as the `tc` commands that make the Linux kernel impair a device's outgoing packets in the same way.
 
-Options of tc-netem(8) and tc-tbf(8). netem lets jitter reorder packets unless it has a rate, so one that no link reaches
-is set where order is to be kept (sch_netem.c: with a rate, a packet is timed from the one before it).
+Options of tc-netem(8) and tc-tbf(8). netem lets jitter reorder packets unless it has a rate, so one that no link
+reaches is set where order is to be kept (sch_netem.c: with a rate, a packet is timed from the one before it).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from voicelink.sim.trace import KINDS, EndTrace, Trace
+from voicelink.sim.trace import CONCEAL, KINDS, PLAY, EndTrace, Trace
 from voicelink.units import FRAME_SAMPLES
 
 if TYPE_CHECKING:
@@ -71,6 +71,20 @@ def code_table(frames: Sequence[Frame]) -> NDArray[np.float32]:
     from voicelink.codec.bits import unpack_code  # noqa: PLC0415 (brings the codec)
 
     return np.stack([unpack_code(frame) for frame in frames]) if frames else np.zeros((0, 64), np.float32)
+
+
+def aligned(
+    end: EndTrace, said: NDArray[np.float32], heard: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What was said to `end` and what it heard of that, slot by slot, both float32 [n].
+
+    Each slot that played or concealed frame t stands against samples 256 t .. 256 t + 255 of what was said, so delay
+    counts for nothing, and every loss, coding error and concealment does.
+    """
+    said_at, heard_at = end.index.astype(np.int64) * FRAME_SAMPLES, end.slot * FRAME_SAMPLES
+    fits = np.isin(end.kind, (PLAY, CONCEAL)) & (said_at + FRAME_SAMPLES <= len(said))
+    within = np.arange(FRAME_SAMPLES)
+    return said[said_at[fits, None] + within].reshape(-1), heard[heard_at[fits, None] + within].reshape(-1)
 
 
 # ---- helpers -------------------------------------------------------------------------------------
