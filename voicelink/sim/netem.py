@@ -25,14 +25,17 @@ def netem_commands(link: LinkSettings, device: str) -> list[str]:
         rate, limit = f"rate {link.rate_kbps:g}kbit", link.queue_packets
     elif link.jitter_ms and not link.reorder:
         rate = "rate 10gbit"
-    parts = [f"limit {limit}", _delay(link), _loss(link), *_shares(link), rate]
-    commands = [f"tc qdisc replace dev {device} root handle 1: netem " + " ".join(part for part in parts if part)]
-    if link.rate_kbps and not own_queue:
-        commands.append(
-            f"tc qdisc add dev {device} parent 1:1 handle 10: tbf rate {link.rate_kbps:g}kbit "
-            f"burst {TBF_BURST_BYTES} latency {link.queue_ms:g}ms"
-        )
-    return commands
+    parts = [part for part in (_delay(link), _loss(link), *_shares(link), rate) if part]
+    netem = f"netem limit {limit} " + " ".join(parts)
+    tbf = f"tbf rate {link.rate_kbps:g}kbit burst {TBF_BURST_BYTES} latency {link.queue_ms:g}ms"
+    if not link.rate_kbps or own_queue:
+        return [f"tc qdisc replace dev {device} root handle 1: {netem.strip()}"]
+    if not parts:
+        return [f"tc qdisc replace dev {device} root handle 1: {tbf}"]
+    return [
+        f"tc qdisc replace dev {device} root handle 1: {netem}",
+        f"tc qdisc add dev {device} parent 1:1 handle 10: {tbf}",
+    ]
 
 
 def _delay(link: LinkSettings) -> str:
