@@ -34,6 +34,8 @@ class Media:
                 f"{self._agreed.bits_min}..{self._agreed.bits_max}"
             )
         packets = self._sender.push(frame)
+        if not packets:
+            return []
         bodies = [bytes(packet) for packet in packets]
         self._stats.frames_sent += sum(len(p.frames) for p in packets)
         self._stats.redundant_frames_sent += sum(len(p.redundant) for p in packets)
@@ -55,6 +57,11 @@ class Media:
         ]
         new = [Frame(first + i, packet.bits, payload) for i, payload in enumerate(packet.frames)]
         self._buffer.insert(new, old, now_ns)
+
+    @property
+    def frames_held(self) -> int:
+        """Frames in the jitter buffer."""
+        return len(self._buffer)
 
     def pull(self, now_ns: int) -> PlayoutDecision:
         """What fills the loudspeaker's next slot."""
