@@ -75,6 +75,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "voicelink/codec/engine_onnx.py": ("onnxruntime",),
     "voicelink/codec/engine_torch.py": ("torch",),
     "voicelink/codec/bvrnn.py": ("torch",),
+    "voicelink/codec/search.py": ("torch",),
     "voicelink/codec/bigvgan.py": ("torch",),
     "voicelink/codec/harmonic.py": ("torch",),
     "voicelink/codec/checkpoint_import.py": ("torch",),

@@ -17,10 +17,21 @@ def test_engines_agree_and_interoperate(folder: str, request: pytest.FixtureRequ
     onnx, torch = load_codec(path), load_codec(path, engine="torch")
     speech = speech_like(22_050)
     for bits in (1, 16, 64):
-        ours, theirs = (_encode(codec, speech, bits) for codec in (onnx, torch))
+        ours, theirs = (_encode(codec, speech, bits, rounds=0) for codec in (onnx, torch))
         assert ours == theirs
         heard = [_decode(codec, ours) for codec in (onnx, torch)]
         assert np.abs(heard[0]).max() > 1e-4, "the comparison needs a signal"
+        np.testing.assert_allclose(heard[0], heard[1], atol=1e-4)
+
+
+def test_engines_search_alike(harmonic_folder: Path) -> None:
+    """Not always the same codes: two candidates can be as good up to the last bits of a float."""
+    speech = speech_like(22_050)
+    codecs = [load_codec(harmonic_folder, engine=engine) for engine in ("onnx", "torch")]
+    found = [_encode(codec, speech, 16) for codec in codecs]
+    assert found[0][:20] == found[1][:20]
+    for frames in found:
+        heard = [_decode(codec, frames) for codec in codecs]
         np.testing.assert_allclose(heard[0], heard[1], atol=1e-4)
 
 
@@ -42,8 +53,8 @@ def test_the_call_engine_imports_no_torch(harmonic_folder: Path) -> None:
     subprocess.run([sys.executable, "-c", code, str(harmonic_folder)], check=True)
 
 
-def _encode(codec, speech, bits):
-    encoder = codec.encoder(bits=bits)
+def _encode(codec, speech, bits, rounds=2):
+    encoder = codec.encoder(bits=bits, rounds=rounds)
     return encoder.push(speech) + encoder.flush()
 
 

@@ -37,9 +37,9 @@ class MelSpy:
     def coder_state(self):
         return self.codec.engine.coder_state()
 
-    def encode_step(self, mel, sent, state):
+    def encode_step(self, mel, sent, state, rounds):
         self.mels.append(mel[0])
-        return self.codec.engine.encode_step(mel, sent, state)
+        return self.codec.engine.encode_step(mel, sent, state, rounds)
 
 
 def _mels(codec: Codec, speech: np.ndarray, *, flush: bool = True) -> np.ndarray:

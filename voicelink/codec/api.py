@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from voicelink.audio.resampler import resample
 from voicelink.codec.engine import Engine
 from voicelink.codec.model_folder import ModelInfo, find_model, verify
-from voicelink.codec.stream import Decoder, Encoder
+from voicelink.codec.stream import SEARCH_ROUNDS, Decoder, Encoder
 from voicelink.codec.vlk import MAX_SECONDS, EncodedSpeech
 from voicelink.codec.vocoder import make_vocoder
 from voicelink.errors import AudioError, WeightsError
 from voicelink.units import MAX_RATE_HZ, MIN_RATE_HZ, SAMPLE_RATE_HZ, bitrate_bps, bits_per_frame
 
 EngineName = Literal["onnx", "torch"]
+#: Widest model whose codes are searched by default.
+SEARCHED_HIDDEN = 512
 
 
 def load_codec(model: str | Path | None = None, engine: EngineName = "onnx", threads: int = 1) -> Codec:
@@ -44,15 +46,21 @@ class Codec:
         """What both ends of a call must share."""
         return self.info.model_id
 
-    def encoder(self, sample_rate: int = SAMPLE_RATE_HZ, bits: int = 32) -> Encoder:
-        """A streaming encoder for samples at `sample_rate` Hz."""
+    def encoder(self, sample_rate: int = SAMPLE_RATE_HZ, bits: int = 32, rounds: int | None = None) -> Encoder:
+        """A streaming encoder for samples at `sample_rate` Hz.
+
+        `rounds` of the encoder search, 0 or more; by default 2, and none for models wider than h = 512, whose search no
+        single core can do in time.
+        """
         _check_rate(sample_rate)
         if bits < self.info.min_bits:
             raise AudioError(
                 f"{bits} bits a frame: model {self.info.name} was trained for at least {self.info.min_bits}; "
                 f"ask for {bitrate_bps(self.info.min_bits)} bps or more"
             )
-        return Encoder(self.engine, sample_rate, bits)
+        if rounds is None:
+            rounds = SEARCH_ROUNDS if self.info.hidden <= SEARCHED_HIDDEN else 0
+        return Encoder(self.engine, sample_rate, bits, rounds)
 
     def decoder(self) -> Decoder:
         """A streaming decoder; it gives 22 050 Hz."""

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from voicelink.codec.bits import UNSENT
-from voicelink.codec.concealment import fade, initial_comfort, track_comfort
+from voicelink.codec.bits import UNSENT, sent_mask
+from voicelink.codec.concealment import expected_code, fade, initial_comfort, track_comfort
 from voicelink.codec.engine import Array, Engine
 from voicelink.codec.vocoder import Vocoder
 from voicelink.units import FRAME_SAMPLES, MAX_BITS_PER_FRAME
@@ -80,6 +80,7 @@ def _mels(engine: Engine, streams: Sequence[Stream], progress: Progress) -> tupl
     comfort = np.repeat(initial_comfort(), len(streams), axis=0)
     mels = np.zeros((len(streams), max(sounding, default=0), comfort.shape[1]), np.float32)
     state = np.repeat(engine.coder_state(), len(streams), axis=0)
+    sent = np.ones((len(streams), MAX_BITS_PER_FRAME), np.float32)
     concealed, at = np.zeros((len(streams), 1), np.int64), np.zeros(len(streams), np.int64)
     lengths = np.array([len(s.steps) for s in streams])
     for n in range(int(lengths.max(initial=0))):
@@ -87,8 +88,10 @@ def _mels(engine: Engine, streams: Sequence[Stream], progress: Progress) -> tupl
         steps = np.array([s.steps[n] for s in streams[:running]])
         came, missing = np.isin(steps, (PLAY, SKIP)), np.isin(steps, (CONCEAL, INSERT))
         code = _codes(streams[:running], n, came)
+        for i in np.flatnonzero(came).tolist():
+            sent[i] = sent_mask(int(streams[i].bits[n]))
         if missing.any():
-            code[missing] = engine.prior_step(state[:running][missing])
+            code[missing] = expected_code(engine.prior_step(state[:running][missing]), sent[:running][missing])
         mel, following = engine.decode_step(code, state[:running])
         guessed = fade(mel, comfort[:running], concealed[:running] + 1)
         tracked = track_comfort(comfort[:running], mel)

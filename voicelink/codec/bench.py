@@ -19,8 +19,9 @@ def bench_codec(
 ) -> dict[str, float | str]:
     """Time each part on noise-like speech, on one thread; medians of single frames.
 
-    Keys: `engine`, `model`, `encoder_ms_per_frame` (mel included), `decoder_ms_per_frame` (BVRNN only),
-    `vocoder_ms_per_frame`, `duplex_rtf` (all three against the frame's 11.6 ms) and `streams_per_core`.
+    Keys: `engine`, `model`, `search_rounds` (of the encoder), `encoder_ms_per_frame` (mel and search included),
+    `decoder_ms_per_frame` (BVRNN only), `vocoder_ms_per_frame`, `duplex_rtf` (all three against the frame's 11.6 ms)
+    and `streams_per_core`.
     """
     codec = load_codec(model, engine, threads=1)
     frames = max(20, int(seconds / 3 * SAMPLE_RATE_HZ / FRAME_SAMPLES))
@@ -36,6 +37,7 @@ def bench_codec(
     return {
         "engine": engine,
         "model": codec.model_id,
+        "search_rounds": encoder.rounds,
         "encoder_ms_per_frame": round(encoder_ms, 3),
         "decoder_ms_per_frame": round(decoder_ms, 3),
         "vocoder_ms_per_frame": round(vocoder_ms, 3),

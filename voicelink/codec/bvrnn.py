@@ -61,14 +61,15 @@ class Bvrnn(nn.Module):
         mel [B, 80] natural-log mel; sent [B, bits], 1.0 for each bit that is sent, 0.0 after; state [B, hidden].
         Returns the code (0.0 or 1.0, 0.5 where unsent) [B, bits], the decoded mel [B, 80] and the next state.
         """
-        code = self.code_step(mel, sent, state)
+        code, _ = self.code_step(mel, sent, state)
         decoded, state = self.decode_step(code, state)
         return code, decoded, state
 
-    def code_step(self, mel: Tensor, sent: Tensor, state: Tensor) -> Tensor:
-        """First half of `encode_step`: the code alone. The second half is the decoder's step."""
-        probability = self.enc(torch.cat([self.phi_x(self.normalise(mel)), state], dim=1))
-        return torch.where(sent > 0, torch.round(probability), torch.full_like(probability, UNSENT))
+    def code_step(self, mel: Tensor, sent: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """First half of `encode_step`: the code, and the logits it was rounded from. The rest is the decoder's step."""
+        logit: Tensor = self.enc[:-1](torch.cat([self.phi_x(self.normalise(mel)), state], dim=1))
+        bits = torch.round(torch.sigmoid(logit))
+        return torch.where(sent > 0, bits, torch.full_like(bits, UNSENT)), logit
 
     def decode_step(self, code: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """code [B, bits] with 0.5 for unsent bits, state [B, hidden] -> decoded mel [B, 80], next state."""
@@ -77,8 +78,12 @@ class Bvrnn(nn.Module):
         return mel, self.recur(mel, latent, state)
 
     def prior_step(self, state: Tensor) -> Tensor:
-        """Most likely code [B, bits] of the next frame, for concealment."""
-        return torch.round(self.prior(state))
+        """Expected code [B, bits] of the next frame, probabilities, for concealment.
+
+        Not rounded: 0.5 says of a bit that nothing is known, as it does of one that was not sent.
+        """
+        expected: Tensor = self.prior(state)
+        return expected
 
     def recur(self, mel: Tensor, latent: Tensor, state: Tensor) -> Tensor:
         """GRU update from the decoded mel and the latent's features."""

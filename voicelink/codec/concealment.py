@@ -1,8 +1,8 @@
 """What is heard for frames that did not come: pure functions over log-mel frames, with the state given and returned.
 
-`stream.Decoder` takes the prior's most likely code for a lost one, so speech goes on as the model expects. After 100 ms
-no phoneme can be guessed any more: the mel fades toward comfort noise, whose spectrum is learned from the quietest
-received frames. Fading after 100 ms follows deep PLC in Opus (Valin et al., Interspeech 2022).
+`stream.Decoder` takes the code that the prior expects for a lost one, so speech goes on as the model expects. After
+100 ms no phoneme can be guessed any more: the mel fades toward comfort noise, whose spectrum is learned from the
+quietest received frames. Fading after 100 ms follows deep PLC in Opus (Valin et al., Interspeech 2022).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from voicelink.codec.bits import UNSENT
 from voicelink.codec.engine import Array
 from voicelink.codec.mel import N_MELS
 
@@ -37,6 +38,12 @@ def track_comfort(comfort: Array, mel: Array) -> Array:
     rate = np.where(quieter, np.float32(_FALL), np.float32(_RISE))
     followed: Array = comfort + rate * (np.minimum(mel, comfort + _MAX_STEP) - comfort)
     return followed
+
+
+def expected_code(prior: Array, sent: Array) -> Array:
+    """Code [B, 64] to decode for a lost frame: the prior's probabilities for bits that were sent, 0.5 for the rest."""
+    code: Array = np.where(sent > 0, prior, np.float32(UNSENT))
+    return code
 
 
 def fade(mel: Array, comfort: Array, concealed: int | NDArray[np.int64]) -> Array:

@@ -16,7 +16,7 @@ Array = NDArray[np.float32]
 
 
 class Engine(Protocol):
-    """The four step functions of a model, and the states before the first frame."""
+    """The step functions of a model, and the states before the first frame."""
 
     name: str
     batches: bool
@@ -27,14 +27,17 @@ class Engine(Protocol):
     def vocoder_state(self) -> Array:
         """Zero state of the vocoder's network."""
 
-    def encode_step(self, mel: Array, sent: Array, state: Array) -> tuple[Array, Array, Array]:
-        """mel [1, 80], sent [1, 64], state [1, h] -> code [1, 64], decoded mel [1, 80], state."""
+    def encode_step(self, mel: Array, sent: Array, state: Array, rounds: int = 0) -> tuple[Array, Array, Array]:
+        """mel [1, 80], sent [1, 64], state [1, h] -> code [1, 64], decoded mel [1, 80], state.
+
+        `rounds` of `codec.search` look for a better code than the network's own.
+        """
 
     def decode_step(self, code: Array, state: Array) -> tuple[Array, Array]:
         """code [1, 64], state [1, h] -> decoded mel [1, 80], state."""
 
     def prior_step(self, state: Array) -> Array:
-        """state [1, h] -> most likely code [1, 64] of the next frame."""
+        """state [1, h] -> expected code [1, 64] of the next frame: probabilities."""
 
     def vocoder_step(self, mel: Array, state: Array) -> list[Array]:
         """mel [1, 1, 80], packed vocoder state -> the vocoder's outputs, its next state last."""

@@ -35,7 +35,7 @@ class OnnxEngine:
             raise WeightsError(
                 f"{info.folder}: ONNX Runtime cannot load the graphs ({first_line(error, 200)})"
             ) from error
-        self._encoder, self._decoder, self._prior, self._vocoder = sessions
+        self._encoder, self._search, self._decoder, self._prior, self._vocoder = sessions
         hidden, outputs = self._decoder.get_inputs()[1].shape[-1], len(self._vocoder.get_outputs())
         if (hidden, outputs) != (info.hidden, _VOCODER_OUTPUTS[info.vocoder]):
             raise WeightsError(f"{info.folder}: model.toml and the graphs are of different models; export it again")
@@ -50,13 +50,16 @@ class OnnxEngine:
         """Zero state of the vocoder's network."""
         return np.zeros(self._vocoder_state_shape, np.float32)
 
-    def encode_step(self, mel: Array, sent: Array, state: Array) -> tuple[Array, Array, Array]:
+    def encode_step(self, mel: Array, sent: Array, state: Array, rounds: int = 0) -> tuple[Array, Array, Array]:
         """See `engine.Engine`.
 
         Everything after the code is the decoder's step and runs in its session: weights are read from memory at every
         frame, and one copy that both directions of a call use stays in the processor's cache.
         """
-        code: Array = self._encoder.run(None, {"mel": mel, "sent": sent, "state": state})[0]
+        given = {"mel": mel, "sent": sent, "state": state}
+        code, logit = self._encoder.run(None, given)
+        for _ in range(rounds):
+            code = self._search.run(None, {**given, "code": code, "logit": logit})[0]
         decoded, state = self.decode_step(code, state)
         return code, decoded, state
 

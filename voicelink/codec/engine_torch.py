@@ -12,6 +12,7 @@ from voicelink.codec.engine import Array
 from voicelink.codec.harmonic import HarmonicConfig, HarmonicVocoder
 from voicelink.codec.model_folder import TENSORS, ModelInfo
 from voicelink.codec.safetensors import read_tensors
+from voicelink.codec.search import search_step
 from voicelink.errors import WeightsError
 
 
@@ -33,9 +34,12 @@ class TorchEngine:
         """Zero state of the vocoder's network."""
         return self.vocoder.initial_state().numpy()
 
-    def encode_step(self, mel: Array, sent: Array, state: Array) -> tuple[Array, Array, Array]:
+    def encode_step(self, mel: Array, sent: Array, state: Array, rounds: int = 0) -> tuple[Array, Array, Array]:
         """See `engine.Engine`."""
-        code, decoded, state = _run(self.bvrnn.encode_step, mel, sent, state)
+        code, logit = _run(self.bvrnn.code_step, mel, sent, state)
+        for _ in range(rounds):
+            code = _run(lambda *given: (search_step(self.bvrnn, *given),), mel, sent, code, logit, state)[0]
+        decoded, state = self.decode_step(code, state)
         return code, decoded, state
 
     def decode_step(self, code: Array, state: Array) -> tuple[Array, Array]:

@@ -4,8 +4,8 @@ A model folder holds
 
 * `model.toml`: format, name, licence, sizes, and the SHA-256 of every other file;
 * `bvrnn.safetensors`, `vocoder.safetensors`: the weights, matrices in half precision;
-* `encoder.onnx`, `decoder.onnx`, `prior.onnx`, `vocoder.onnx`: step graphs without weights of their own. Their tensors
-  are external data that point into the safetensors files, so every weight is stored once.
+* `encoder.onnx`, `search.onnx`, `decoder.onnx`, `prior.onnx`, `vocoder.onnx`: step graphs without weights of their own.
+  Their tensors are external data that point into the safetensors files, so every weight is stored once.
 
 `weights/manifest.toml` (installed as the package `voicelink_weights`) lists the shipped ones and the default.
 """
@@ -22,8 +22,8 @@ from typing import Any, Final
 from voicelink.errors import WeightsError
 
 #: Raised when files written by older code can no longer be run by this code.
-FORMAT: Final = 1
-GRAPHS: Final = ("encoder.onnx", "decoder.onnx", "prior.onnx", "vocoder.onnx")
+FORMAT: Final = 2
+GRAPHS: Final = ("encoder.onnx", "search.onnx", "decoder.onnx", "prior.onnx", "vocoder.onnx")
 TENSORS: Final = ("bvrnn.safetensors", "vocoder.safetensors")
 VOCODERS: Final = ("harmonic", "bigvgan")
 

@@ -23,6 +23,7 @@ from voicelink.codec.harmonic import HarmonicVocoder
 from voicelink.codec.mel import N_MELS
 from voicelink.codec.model_folder import FORMAT, GRAPHS, TENSORS, sha256
 from voicelink.codec.safetensors import tensor_offsets, write_tensors
+from voicelink.codec.search import search_step
 from voicelink.errors import WeightsError
 
 OPSET = 18
@@ -123,7 +124,14 @@ class _Encode(nn.Module):
         self.model = model
 
     def forward(self, mel: Tensor, sent: Tensor, state: Tensor) -> tuple[Tensor, ...]:
-        return (self.model.code_step(mel, sent, state),)
+        return self.model.code_step(mel, sent, state)
+
+
+class _Search(_Encode):
+    def forward(  # type: ignore[override]
+        self, mel: Tensor, sent: Tensor, code: Tensor, logit: Tensor, state: Tensor
+    ) -> tuple[Tensor, ...]:
+        return (search_step(self.model, mel, sent, code, logit, state),)
 
 
 class _Decode(_Encode):
@@ -149,9 +157,12 @@ class _Vocode(nn.Module):
 def _steps(bvrnn: Bvrnn, vocoder: Vocoder) -> list[tuple[nn.Module, tuple[Tensor, ...], list[str], str]]:
     """Step module, example arguments, input names and tensor file of each graph, in the order of GRAPHS."""
     bvrnn, vocoder = bvrnn.eval().cpu(), vocoder.eval().cpu()
-    mel, code, state = torch.zeros(1, N_MELS), torch.ones(1, bvrnn.config.bits), bvrnn.initial_state()
+    mel, state = torch.zeros(1, N_MELS), bvrnn.initial_state()
+    # Three tensors: the exporter would take one given three times for one input.
+    code, sent, logit = (torch.ones(1, bvrnn.config.bits) for _ in range(3))
     return [
         (_Encode(bvrnn), (mel, code, state), ["mel", "sent", "state"], TENSORS[0]),
+        (_Search(bvrnn), (mel, sent, code, logit, state), ["mel", "sent", "code", "logit", "state"], TENSORS[0]),
         (_Decode(bvrnn), (code, state), ["code", "state"], TENSORS[0]),
         (_Prior(bvrnn), (state,), ["state"], TENSORS[0]),
         (_Vocode(vocoder), (mel[None], vocoder.initial_state()), ["mel", "state"], TENSORS[1]),

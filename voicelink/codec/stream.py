@@ -6,14 +6,14 @@ latency is 768 samples (34.83 ms): frame t needs samples up to 256t+767, and giv
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voicelink.audio.resampler import StreamResampler
 from voicelink.codec.bits import pack_code, sent_mask, unpack_code
-from voicelink.codec.concealment import fade, initial_comfort, track_comfort
+from voicelink.codec.concealment import expected_code, fade, initial_comfort, track_comfort
 from voicelink.codec.engine import Array, Engine
 from voicelink.codec.mel import INPUT_SCALE, PAD_LEFT, PAD_RIGHT, log_mel_frame
 from voicelink.codec.vocoder import Vocoder, VocoderState
@@ -21,17 +21,27 @@ from voicelink.errors import LocalProtocolError
 from voicelink.frame import Frame
 from voicelink.units import FRAME_SAMPLES, MAX_BITS_PER_FRAME, SAMPLE_RATE_HZ, WINDOW_SAMPLES
 
+#: Rounds of the encoder search where nothing else is asked: 2 of at most 3 that still improve speech.
+SEARCH_ROUNDS: Final = 2
 _SHORTEST = PAD_RIGHT + FRAME_SAMPLES
 
 
 class Encoder:
-    """One stream's encoder. `bits` a frame may be set at any time and holds from the next frame on.
+    """One stream's encoder. `bits` a frame may be set at any time and holds from the next frame on; so may `rounds` of
+    the encoder search (`codec.search`), which trade processor time for quality.
 
     The first 256 samples before the stream are its reflection, as offline; `flush` reflects the end.
     """
 
-    def __init__(self, engine: Engine, sample_rate: int = SAMPLE_RATE_HZ, bits: int = MAX_BITS_PER_FRAME) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        sample_rate: int = SAMPLE_RATE_HZ,
+        bits: int = MAX_BITS_PER_FRAME,
+        rounds: int = SEARCH_ROUNDS,
+    ) -> None:
         self._engine = engine
+        self.rounds = rounds
         self._resampler = StreamResampler(sample_rate, SAMPLE_RATE_HZ) if sample_rate != SAMPLE_RATE_HZ else None
         self.bits = bits
         self._state = engine.coder_state()
@@ -101,7 +111,7 @@ class Encoder:
 
     def _code(self, window: NDArray[np.float32]) -> Frame:
         mel = log_mel_frame(window)[None]
-        code, _, self._state = self._engine.encode_step(mel, self._sent, self._state)
+        code, _, self._state = self._engine.encode_step(mel, self._sent, self._state, self.rounds)
         frame = pack_code(self._index, code[0], self._bits)
         self._index += 1
         return frame
@@ -114,6 +124,8 @@ class DecoderState(NamedTuple):
     vocoder: VocoderState
     comfort: Array
     concealed: int
+    sent: Array
+    """[1, 64]: which bits the last frame had; a lost one is taken to have had as many."""
 
 
 class Decoder:
@@ -121,7 +133,8 @@ class Decoder:
 
     def __init__(self, engine: Engine, vocoder: Vocoder) -> None:
         self._engine, self._vocoder = engine, vocoder
-        self.state = DecoderState(engine.coder_state(), vocoder.initial_state(), initial_comfort(), 0)
+        every = sent_mask(MAX_BITS_PER_FRAME)[None]
+        self.state = DecoderState(engine.coder_state(), vocoder.initial_state(), initial_comfort(), 0, every)
 
     def play(self, frame: Frame) -> NDArray[np.float32]:
         """Decode a frame that came."""
@@ -137,11 +150,12 @@ class Decoder:
         """Pure form of `play`."""
         mel, coder = self._engine.decode_step(unpack_code(frame)[None], state.coder)
         block, vocoder = self._vocoder.step(mel, state.vocoder)
-        return block, DecoderState(coder, vocoder, track_comfort(state.comfort, mel), 0)
+        return block, DecoderState(coder, vocoder, track_comfort(state.comfort, mel), 0, sent_mask(frame.bits)[None])
 
     def conceal_step(self, state: DecoderState) -> tuple[NDArray[np.float32], DecoderState]:
         """Pure form of `conceal`."""
-        mel, coder = self._engine.decode_step(self._engine.prior_step(state.coder), state.coder)
+        guess = expected_code(self._engine.prior_step(state.coder), state.sent)
+        mel, coder = self._engine.decode_step(guess, state.coder)
         concealed = state.concealed + 1
         block, vocoder = self._vocoder.step(fade(mel, state.comfort, concealed), state.vocoder)
-        return block, DecoderState(coder, vocoder, state.comfort, concealed)
+        return block, DecoderState(coder, vocoder, state.comfort, concealed, state.sent)

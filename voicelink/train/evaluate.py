@@ -102,9 +102,9 @@ class _MelProbe:
         self.engine, self.true, self.coded = codec.engine, [], []
         self.coder_state = codec.engine.coder_state
 
-    def encode_step(self, mel, sent, state):
+    def encode_step(self, mel, sent, state, rounds=0):
         """See `codec.engine.Engine`."""
-        code, decoded, state = self.engine.encode_step(mel, sent, state)
+        code, decoded, state = self.engine.encode_step(mel, sent, state, rounds)
         self.true.append(mel)
         self.coded.append(decoded)
         return code, decoded, state

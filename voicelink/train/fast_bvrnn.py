@@ -144,8 +144,8 @@ class FastLoop:
 
         `noise` scales the uniform noise of stochastic rounding: 1 as published, 0 = plain rounding. `open_loop` [T],
         boolean: frames after which the recurrence is fed with the true mel (scheduled sampling, Bengio et al. 2015).
-        `kept` [E, T, bits]: beside the encoder's own decoder a second one runs for each of the first E streams, with its
-        own state. Of each frame it receives the bits with a 1 here; a frame without any is lost, and it decodes the
+        `kept` [E, T, bits]: beside the encoder's own decoder a second one runs for each of the first E streams, with
+        its own state. Of each frame it receives the bits with a 1 here; a frame without any is lost, and it decodes the
         code that its prior expects instead, as concealment does.
         """
         model, h = self.model, self.hidden

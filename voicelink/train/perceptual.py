@@ -102,7 +102,7 @@ class PesqDistance(nn.Module):
 
 
 class EstoiDistance(nn.Module):
-    """1 - ESTOI (Jensen and Taal, IEEE/ACM TASLP 24, 2016) over windows of 384 ms; shorter segments have none, and distance 0.
+    """1 - ESTOI (Jensen and Taal, IEEE/ACM TASLP 24, 2016) over windows of 384 ms; 0 for segments too short for one.
 
     Frames more than 40 dB below the loudest level of the clip are left out of the mean by windows, not cut out of the
     signal.
