@@ -22,7 +22,8 @@ def test_defaults_are_a_perfect_path() -> None:
 def test_a_file_with_options_over_it(tmp_path: Path) -> None:
     path = tmp_path / "s.toml"
     path.write_text(
-        'profile = "moderate"\nloss = 0.1\nredundancy = 2\n[back]\nloss = 0.3\n[[changes]]\nat_s = 5\nbitrate_bps = 1400\n'
+        'profile = "moderate"\nloss = 0.1\nredundancy = 2\n'
+        "[back]\nloss = 0.3\n[[changes]]\nat_s = 5\nbitrate_bps = 1400\n"
     )
     scenario = load_scenario(path, {"seed": 7})
     assert (scenario.delay_ms, scenario.jitter_model, scenario.seed) == (100.0, "pareto", 7)
