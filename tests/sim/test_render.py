@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from voicelink_client.playout import Playout
 
-from tests.codec.conftest import bigvgan_folder, harmonic_folder, speech_like
+from tests.models import speech_like
 from voicelink.codec.api import Codec, load_codec
 from voicelink.core.events import Conceal, Play, PlayoutDecision, Skip, Stretch, Wait
 from voicelink.frame import Frame
@@ -18,8 +18,6 @@ from voicelink.sim.render import aligned, encode, render
 from voicelink.sim.scenario import scenario_from
 from voicelink.sim.trace import CONCEAL, KINDS, PLAY, SKIP, STRETCH, EndTrace, Trace
 from voicelink.units import FRAME_SAMPLES
-
-__all__ = ["bigvgan_folder", "harmonic_folder"]  # fixtures of the codec's tests
 
 SECONDS = 3.0
 ALL = list(range(7))
