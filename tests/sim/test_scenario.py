@@ -22,7 +22,8 @@ def test_defaults_are_a_perfect_path() -> None:
 def test_a_file_with_options_over_it(tmp_path: Path) -> None:
     path = tmp_path / "s.toml"
     path.write_text(
-        'profile = "moderate"\nloss = 0.1\nredundancy = 2\n[back]\nloss = 0.3\n[[changes]]\nat_s = 5\nbitrate_bps = 1400\n'
+        'profile = "moderate"\nloss = 0.1\nredundancy = 2\n'
+        "[back]\nloss = 0.3\n[[changes]]\nat_s = 5\nbitrate_bps = 1400\n"
     )
     scenario = load_scenario(path, {"seed": 7})
     assert (scenario.delay_ms, scenario.jitter_model, scenario.seed) == (100.0, "pareto", 7)
@@ -61,7 +62,8 @@ def test_every_key_has_a_help_text_and_a_row_in_the_documentation() -> None:
         ({"loss": "much"}, "loss = 'much' is not a number"),
         ({"loss": 2.0}, "out of range"),
         ({"seed": 1.5}, "not a whole number"),
-        ({"profile": "wi-fi"}, "profile = 'wi-fi' is unknown"),
+        ({"profile": "wi-fi"}, "profile = 'wi-fi' is unknown; did you mean wifi?"),
+        ({"profile": 3}, "profile = 3 is unknown; there are lan"),
         ({"loss": 0.8, "burst": 1}, "is not possible"),
         ({"loss_model": "trace"}, "a trace is to be replayed, and none is named"),
         ({"trace": "x.csv"}, "of no use"),

@@ -105,7 +105,7 @@ def simulate(
     if out is not None:
         _make_folder(out)
     said = _clips(source or [], made.seconds) if audio else {}
-    model = _load(common, codec) if audio else None
+    model = load_for_rendering(common, codec) if audio else None
     trace, figures = _run(made)
     if model is not None:
         heard = _render(trace, said, model)
@@ -115,6 +115,19 @@ def simulate(
         figures["out"] = str(out)
     common.result(figures, _lines(figures))
     return None
+
+
+def load_for_rendering(common: Common, codec: CodecOptions) -> Codec:
+    """The model; on torch, which decodes faster here, where nobody says otherwise and torch is installed."""
+    from importlib.util import find_spec  # noqa: PLC0415
+
+    from voicelink.codec import load_codec  # noqa: PLC0415
+
+    effective = common.effective(codec.options())
+    engine = effective.settings.codec.engine
+    if effective.source("codec.engine") == "default" and find_spec("torch") is not None:
+        engine = "torch"
+    return load_codec(effective.settings.codec.model or None, engine=engine)  # type: ignore[arg-type]
 
 
 # ---- stages --------------------------------------------------------------------------------------
@@ -132,19 +145,6 @@ def _run(scenario: Scenario) -> tuple[Trace, dict[str, Any]]:
         "scenario": trace.scenario,
     }
     return trace, figures
-
-
-def _load(common: Common, options: CodecOptions) -> Codec:
-    """The model; on torch, which decodes faster here, where nobody says otherwise and torch is installed."""
-    from importlib.util import find_spec  # noqa: PLC0415
-
-    from voicelink.codec import load_codec  # noqa: PLC0415
-
-    effective = common.effective(options.options())
-    engine = effective.settings.codec.engine
-    if effective.source("codec.engine") == "default" and find_spec("torch") is not None:
-        engine = "torch"
-    return load_codec(effective.settings.codec.model or None, engine=engine)  # type: ignore[arg-type]
 
 
 def _clips(files: list[Path], seconds: float) -> dict[str, Sound]:

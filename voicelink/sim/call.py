@@ -237,22 +237,22 @@ class _End(Host):
 
     def trace(self, start_ns: int) -> EndTrace:
         """The record, in times from `start_ns`."""
-        came = np.array(self._came_ns, np.int64)
+        came = np.frombuffer(self._came_ns, np.int64)
         came = np.where(came > self._scheduler.now_ns, UNDERWAY, np.where(came >= 0, came - start_ns, came))
         stats = self.session.stats
         return EndTrace(
             NAMES[self._number],
             Clock(self._microphone.start_ns - start_ns, self._microphone.ppb),
             Clock(self._loudspeaker.start_ns - start_ns, self._loudspeaker.ppb),
-            np.array(self._kind, np.uint8),
-            np.array(self._index, np.int32),
-            np.array(self._bits, np.uint8),
-            np.array(self._held, np.uint16),
-            np.array(self._sent_bits, np.uint8),
-            np.array(self._sent_ns, np.int64) - start_ns,
+            np.frombuffer(self._kind, np.uint8),
+            np.frombuffer(self._index, np.int32),
+            np.frombuffer(self._bits, np.uint8),
+            np.frombuffer(self._held, np.uint16),
+            np.frombuffer(self._sent_bits, np.uint8),
+            np.frombuffer(self._sent_ns, np.int64) - start_ns,
             came,
-            np.array(self._bytes, np.int32),
-            np.array(self._newest, np.int32),
+            np.frombuffer(self._bytes, np.int32),
+            np.frombuffer(self._newest, np.int32),
             _counters(stats),
             tuple(sorted(stats.buffer.counts.items())),
             tuple((when_ns - start_ns, text) for when_ns, text in self.events),
