@@ -144,7 +144,7 @@ def test_evaluate_keeps_files_of_one_name_apart_and_says_what_cannot_be_scored(
         soundfile.write(tmp_path / "in" / speaker / "1.wav", speech_like(22_050), 22_050)
     assert list(evaluate.find_items(tmp_path / "in")) == ["anna/1", "ben/1"]
     rows = evaluate.evaluate(harmonic_codec, tmp_path / "in" / "anna", [3000, 3000], tmp_path / "out")
-    assert [(row["condition"], row["items"], row["pesq_ci95"]) for row in rows] == [
+    assert [(row["condition"], row["items"], row["pesq_wb_ci95"]) for row in rows] == [
         ("uncoded", 1, None),
         ("3000bps", 1, None),
     ]

@@ -110,18 +110,29 @@ def evaluate(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep decoded WAV files here.")] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Metric; may be repeated. Default: all at hand.")
+    ] = None,
+    rounds: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=0, max=8, help="Rounds of the encoder search. Default: the model's.", show_default=False),
+    ] = None,
 ) -> None:
-    """PESQ-WB, ESTOI and log-mel error of a model, uncoded (vocoder alone) and at each bitrate."""
+    """Score a model by every metric at hand, uncoded (vocoder alone) and at each bitrate, beside other codecs' audio.
+
+    Other audio files in the items' folders (ITEM/*.flac beside ITEM/ref.flac) are scored as further conditions.
+    """
     settings = common.settings(codec.options()).codec
     from voicelink.codec import load_codec  # noqa: PLC0415
+    from voicelink.train.evaluate import METRICS, usable  # noqa: PLC0415
     from voicelink.train.evaluate import evaluate as run  # noqa: PLC0415
 
     model = load_codec(settings.model or None, engine=settings.engine)  # type: ignore[arg-type]
-    rows = run(model, references, bitrate or [5500, 2750, 1400], out)
-    common.result(
-        {"model": model.model_id, "conditions": rows},
-        ["condition     PESQ-WB          ESTOI            mel dB"] + [_line(r) for r in rows],
-    )
+    names, missing = usable(metric or METRICS)
+    for line in missing:
+        typer.echo(f"left out: {line}", err=True)
+    rows = run(model, references, bitrate or [5500, 2750, 1400], out, names, rounds)
+    common.result({"model": model.model_id, "conditions": rows}, _table(rows, names))
 
 
 def _run(
@@ -146,10 +157,17 @@ def _run(
         raise KeyboardInterrupt
 
 
-def _line(row: dict[str, Any]) -> str:
-    pesq, estoi = (_with_interval(row[key], row[f"{key.partition('_')[0]}_ci95"]) for key in ("pesq_wb", "estoi"))
-    return f"{row['condition']:12}  {pesq}  {estoi}  {row['mel_db']:.2f}"
+def _table(rows: list[dict[str, Any]], names: list[str]) -> list[str]:
+    """Mean and 95 % confidence half-width of each metric, a condition a line."""
+    columns = [*names, "mel_db"]
+    lines = ["condition   " + "".join(f"{name[:17]:>18}" for name in columns)]
+    for row in rows:
+        cells = [_with_interval(row.get(name), row.get(f"{name}_ci95")) for name in columns]
+        lines.append(f"{row['condition']:12}" + "".join(f"{cell:>18}" for cell in cells))
+    return lines
 
 
-def _with_interval(mean: float, half: float | None) -> str:
-    return f"{mean:.3f} +- {'-    ' if half is None else f'{half:.3f}'}"
+def _with_interval(mean: float | None, half: float | None) -> str:
+    if mean is None:
+        return "-"
+    return f"{mean:.3f}" + ("" if half is None else f" +- {half:.3f}")

@@ -1,70 +1,91 @@
-"""Objective quality of a model on a folder of reference speech: PESQ-WB, ESTOI, log-mel error.
+"""Objective quality of a model on a folder of reference speech, beside other codecs' audio where that lies there too.
 
-Conditions are the vocoder alone on uncoded mels and each asked bitrate. Decoded files are written beside the figures
-so that other tools can score them. PESQ alone misleads for neural codecs: always read it beside ESTOI, and listen.
+Conditions are the vocoder alone on uncoded mels, each asked bitrate, and the other audio files in the items' folders.
+Decoded files may be kept, so that other tools can score them. No measure is right about neural codecs by itself:
+`experiments.metrics` says what each one is.
 """
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import asdict, dataclass
-from math import gcd, log, sqrt
+from collections.abc import Iterable, Sequence
+from math import log, sqrt
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import resample_poly
 from scipy.stats import t as student_t
 
 from voicelink.audio.files import AUDIO_SUFFIXES, read_audio, write_audio
 from voicelink.codec.api import Codec
 from voicelink.codec.stream import Encoder
-from voicelink.errors import AudioError, first_line
+from voicelink.errors import AudioError, ConfigError, first_line
+from voicelink.experiments import metrics
 from voicelink.train.prepare import find_audio
 from voicelink.train.progress import Progress
 from voicelink.units import FRAME_SAMPLES, MAX_BITS_PER_FRAME, SAMPLE_RATE_HZ, bits_per_frame
 
-SCORE_RATE_HZ = 16_000
 UNCODED = "uncoded"
+#: In the order of the table. Those whose package is missing are left out, and that is said.
+METRICS = (
+    "pesq_wb",
+    "estoi",
+    "visqol",
+    "dnsmos",
+    "speaker_similarity",
+    "f0_rmse_semitones",
+    "voicing_accuracy",
+)
+#: Mean and 95 % confidence half-width of every metric over the items of one condition (`NAME` and `NAME_ci95`; None for
+#: one item), `condition`, `bitrate_bps` (0: uncoded; None: another codec), `items`, and `mel_db` of our conditions.
+Row = dict[str, float | str | None]
+Scores = dict[str, float]
 
 
-@dataclass(frozen=True)
-class Row:
-    """Mean and 95 % confidence half-width (None for one item) over the items of one condition."""
+def evaluate(
+    codec: Codec,
+    folder: Path,
+    bitrates: list[int],
+    out: Path | None = None,
+    names: Sequence[str] = METRICS,
+    rounds: int | None = None,
+) -> list[Row]:
+    """Score `codec`, and other codecs' audio, on every reference under `folder` by the metrics `names`.
 
-    condition: str
-    bitrate_bps: float
-    items: int
-    pesq_wb: float
-    pesq_ci95: float | None
-    estoi: float
-    estoi_ci95: float | None
-    mel_db: float
-
-
-def evaluate(codec: Codec, folder: Path, bitrates: list[int], out: Path | None = None) -> list[dict[str, float | str]]:
-    """Score `codec` on every reference under `folder`; decoded audio goes to `out`/CONDITION/ITEM.wav.
-
-    `folder` holds audio files, or one folder an item with a `ref.*` in it. Raises AudioError where there are none,
-    one cannot be scored, or a bitrate is below the model's least.
+    `folder` holds audio files, or one folder an item with a `ref.*` in it; what else lies in all of those is a condition
+    too. Our decoded audio goes to `out`/CONDITION/ITEM.wav. `rounds` of the encoder search, by default the model's.
+    Raises AudioError where there are no items, one cannot be scored, or a bitrate is below the model's least.
     """
     items = find_items(folder)
-    conditions = [(UNCODED, None), *((f"{rate}bps", bits_per_frame(rate)) for rate in dict.fromkeys(bitrates))]
-    for _, bits in conditions[1:]:
-        codec.encoder(bits=bits)  # refuses what the model was not trained for
-    progress = Progress(len(items) * len(conditions), "decodes")
-    scores: dict[str, list[tuple[float, float, float]]] = {name: [] for name, _ in conditions}
+    conditions = {UNCODED: None, **{f"{rate}bps": bits_per_frame(rate) for rate in bitrates}}
+    for bits in filter(None, conditions.values()):
+        rounds = codec.encoder(bits=bits, rounds=rounds).rounds  # refuses what the model was not trained for
+    peers = find_peers(items)
+    progress = Progress(len(items) * (len(conditions) + len(peers)), "scores")
+    scores: dict[str, list[Scores]] = {name: [] for name in (*conditions, *peers)}
     for item, path in items.items():
         speech, rate = read_audio(path)
-        for name, bits in conditions:
-            decoded, error_db = decode_condition(codec, speech, rate, bits)
-            if out is not None:
-                target = out / name / f"{item}.wav"
-                target.parent.mkdir(parents=True, exist_ok=True)
-                write_audio(target, decoded, SAMPLE_RATE_HZ)
-            scores[name].append((*_scored(path, speech, rate, decoded), error_db))
+        for name, bits in conditions.items():
+            decoded, error_db = decode_condition(codec, speech, rate, bits, rounds or 0)
+            _keep(out, name, item, decoded)
+            scores[name].append({**_scored(path, names, speech, rate, decoded, SAMPLE_RATE_HZ), "mel_db": error_db})
             progress.step(f"{item} {name}")
-    return [asdict(_row(name, bits, scores[name])) for name, bits in conditions]
+        for name, files in peers.items():
+            scores[name].append(_scored(path, names, speech, rate, *read_audio(files[item])))
+            progress.step(f"{item} {name}")
+    return [_row(name, conditions.get(name), name in peers, found) for name, found in scores.items()]
+
+
+def usable(names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Which of the metrics can be had here, and a line for each that cannot."""
+    found, missing = [], []
+    for name in names:
+        try:
+            metrics.available([name])
+        except ConfigError as error:
+            missing.append(first_line(error, 200))
+        else:
+            found.append(name)
+    return found, missing
 
 
 def find_items(folder: Path) -> dict[str, Path]:
@@ -77,12 +98,25 @@ def find_items(folder: Path) -> dict[str, Path]:
     return items
 
 
+def find_peers(items: dict[str, Path]) -> dict[str, dict[str, Path]]:
+    """Other codecs' audio beside the references: condition -> item -> file, for what every item's folder has."""
+    beside = {
+        item: {p.stem: p for p in sorted(path.parent.iterdir()) if p.suffix.lower() in AUDIO_SUFFIXES and p != path}
+        for item, path in items.items()
+        if path.stem == "ref"
+    }
+    if len(beside) < len(items):
+        return {}
+    common = set.intersection(*(set(files) for files in beside.values()))
+    return {name: {item: files[name] for item, files in beside.items()} for name in sorted(common)}
+
+
 def decode_condition(
-    codec: Codec, speech: NDArray[np.float32], rate: int, bits: int | None
+    codec: Codec, speech: NDArray[np.float32], rate: int, bits: int | None, rounds: int = 0
 ) -> tuple[NDArray[np.float32], float]:
     """Decoded speech at 22 050 Hz and the mean absolute log-mel error in dB; bits None: vocoder on true mels."""
     probe = _MelProbe(codec)
-    encoder = Encoder(probe, rate, bits or MAX_BITS_PER_FRAME)
+    encoder = Encoder(probe, rate, bits or MAX_BITS_PER_FRAME, rounds if bits else 0)
     encoder.push(speech)
     encoder.flush()
     true, coded = np.concatenate(probe.true), np.concatenate(probe.coded)
@@ -110,39 +144,32 @@ class _MelProbe:
         return code, decoded, state
 
 
-def score(reference: NDArray[np.float32], rate: int, decoded: NDArray[np.float32]) -> tuple[float, float]:
-    """(PESQ-WB, ESTOI) at 16 kHz from sample 0 on: ITU-T P.862.2; Jensen and Taal 2016."""
-    from pesq import pesq  # noqa: PLC0415
-    from pystoi import stoi  # noqa: PLC0415
-
-    a, b = _resampled(reference, rate), _resampled(decoded, SAMPLE_RATE_HZ)
-    n = min(len(a), len(b))
-    return float(pesq(SCORE_RATE_HZ, a[:n], b[:n], "wb")), float(stoi(a[:n], b[:n], SCORE_RATE_HZ, extended=True))
+def _keep(out: Path | None, condition: str, item: str, decoded: NDArray[np.float32]) -> None:
+    if out is not None:
+        target = out / condition / f"{item}.wav"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_audio(target, decoded, SAMPLE_RATE_HZ)
 
 
-def _scored(path: Path, reference: NDArray[np.float32], rate: int, decoded: NDArray[np.float32]) -> tuple[float, float]:
-    from pesq import PesqError  # noqa: PLC0415
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", RuntimeWarning)  # pystoi's, where too little is left without the silence
-            return score(reference, rate, decoded)
-    except (PesqError, RuntimeWarning, ValueError) as error:
-        raise AudioError(
-            f"{path}: cannot be scored ({first_line(error)}); is there half a second of speech?"
-        ) from error
+def _scored(
+    path: Path, names: Sequence[str], speech: NDArray[np.float32], rate: int, decoded: NDArray[np.float32], heard: int
+) -> Scores:
+    """Metrics from sample 0 on. An item without PESQ or ESTOI is refused; pitch measures may be NaN."""
+    found = metrics.score(names, speech, rate, decoded, heard)
+    failed = [name for name in ("pesq_wb", "estoi") if np.isnan(found.get(name, 0.0))]
+    if failed:
+        raise AudioError(f"{path}: cannot be scored by {' and '.join(failed)}; is there half a second of speech?")
+    return found
 
 
-def _resampled(audio: NDArray[np.float32], rate: int) -> NDArray[np.float64]:
-    common = gcd(rate, SCORE_RATE_HZ)
-    return resample_poly(audio.astype(np.float64), SCORE_RATE_HZ // common, rate // common)
-
-
-def _row(name: str, bits: int | None, scores: list[tuple[float, float, float]]) -> Row:
-    values = np.array(scores)
-    half = [
-        float(student_t.ppf(0.975, len(c) - 1) * c.std(ddof=1) / sqrt(len(c))) if len(c) > 1 else None for c in values.T
-    ]
-    rate = 0.0 if bits is None else bits * SAMPLE_RATE_HZ / FRAME_SAMPLES
-    mean = values.mean(axis=0)
-    return Row(name, rate, len(scores), float(mean[0]), half[0], float(mean[1]), half[1], float(mean[2]))
+def _row(name: str, bits: int | None, peer: bool, scores: list[Scores]) -> Row:
+    rate = None if peer else (bits or 0) * SAMPLE_RATE_HZ / FRAME_SAMPLES
+    row: Row = {"condition": name, "bitrate_bps": rate, "items": len(scores)}
+    for metric in scores[0]:
+        values = np.array([found[metric] for found in scores])
+        values = values[~np.isnan(values)]
+        count = len(values)
+        row[metric] = float(values.mean()) if count else None
+        spread = float(student_t.ppf(0.975, count - 1) * values.std(ddof=1) / sqrt(count)) if count > 1 else None
+        row[f"{metric}_ci95"] = spread
+    return row
