@@ -42,6 +42,7 @@ def v(*names: str) -> tuple[str, ...]:
 
 SCIENCE = ("numpy", "scipy", "torch", "librosa", "matplotlib", "dask", "distributed", "pandas", "pyarrow")
 TRAINING = ("soundfile", "soxr", "pyworld", "pesq", "pystoi", "onnx", "onnxruntime", "safetensors", "toml")
+JUDGES = ("visqol", "speechmos", "faster_whisper", "jiwer")
 
 #: By the longest prefix of a module's name.
 RULES: dict[str, Rule] = {
@@ -57,7 +58,7 @@ RULES: dict[str, Rule] = {
     "voicelink.sim": Rule(
         (*BASE, *v("core", "wire", "secure")), ("numpy",), PURE | {"hashlib", "json", "pathlib", "random"}
     ),
-    "voicelink.experiments": Rule(("voicelink",), (*SCIENCE, *TRAINING)),
+    "voicelink.experiments": Rule(("voicelink",), (*SCIENCE, *TRAINING, *JUDGES)),
     "voicelink.train": Rule(("voicelink",), (*SCIENCE, *TRAINING)),
     "voicelink.cli": Rule(OURS, ("typer", "rich", "click")),
     "voicelink.commands": Rule(OURS, ("typer", "rich", "click", "numpy")),
