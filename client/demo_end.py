@@ -25,7 +25,7 @@ from voicelink.core.events import Event, IncomingCall
 from voicelink.errors import VoicelinkError
 from voicelink.net.loop import run
 from voicelink.settings import Address, CodecSettings, LinkSettings, SessionSettings
-from voicelink.sim.link import Link
+from voicelink.sim.tracefile import open_link
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ async def _run(spec: EndSpec, codec: CallCodec, engine: Engine) -> CallOutcome:
     watch = asyncio.ensure_future(_hang_up_at_eof(reader, hang_up))
     plan = CallPlan(spec.session, spec.target, spec.server, local=("127.0.0.1", 0), seconds=spec.seconds)
     try:
-        outcome = await run_call(plan, codec, engine, PipeView(), impairment=Link(spec.link), hang_up=hang_up)
+        outcome = await run_call(plan, codec, engine, PipeView(), impairment=open_link(spec.link), hang_up=hang_up)
     finally:
         watch.cancel()
     tell("figures", **outcome.figures, buffer_steps=sorted(outcome.stats.buffer.counts.items()))

@@ -56,7 +56,9 @@ RULES: dict[str, Rule] = {
     "voicelink.audio": Rule(BASE, ("numpy", "soxr")),
     "voicelink.net": Rule((*BASE, *v("core", "wire", "secure")), ("uvloop",)),
     "voicelink.sim": Rule(
-        (*BASE, *v("core", "wire", "secure")), ("numpy",), PURE | {"hashlib", "json", "pathlib", "random"}
+        (*BASE, *v("core", "wire", "secure")),
+        ("numpy",),
+        PURE | {"array", "csv", "difflib", "hashlib", "json", "pathlib", "random", "tomllib"},
     ),
     "voicelink.experiments": Rule(("voicelink",), (*SCIENCE, *TRAINING, *JUDGES)),
     "voicelink.train": Rule(("voicelink",), (*SCIENCE, *TRAINING)),
@@ -79,8 +81,11 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "voicelink/codec/checkpoint_import.py": ("torch",),
     "voicelink/codec/model_writer.py": ("torch", "onnx"),
     "voicelink/audio/files.py": ("soundfile",),
+    # A scenario is checked as all settings are; rendering is where traces meet the codec.
+    "voicelink/sim/scenario.py": ("voicelink.config",),
+    "voicelink/sim/render.py": ("voicelink.codec",),
     # The demonstration: an impaired link between its two ends, and its report.
-    "client/demo_end.py": ("voicelink.sim.link",),
+    "client/demo_end.py": ("voicelink.sim.tracefile",),
     "client/page.py": ("soundfile",),
     "client/measure.py": ("pystoi",),
     "client/picture.py": ("matplotlib",),

@@ -57,7 +57,7 @@ def load(
     settings = Settings()
     for key, (value, source) in values.items():
         table, name = _split(key)
-        checked = _check(_field(key, source), key, value, source)
+        checked = check_value(_field(key, source), key, value, source)
         settings = replace(settings, **{table: replace(getattr(settings, table), **{name: checked})})
     effective = Effective(settings, {key: source for key, (_, source) in values.items()})
     _check_together(effective)
@@ -147,8 +147,11 @@ def _parse_text(entry: Field[Any], text: str, variable: str) -> Any:
 
 
 # ---- checking ------------------------------------------------------------------------------------
-def _check(entry: Field[Any], key: str, value: Any, source: str) -> Any:
-    """`value` as the setting's type, or ConfigError."""
+def check_value(entry: Field[Any], key: str, value: Any, source: str) -> Any:
+    """`value` as the type of the setting that `entry` describes (see `settings.setting`).
+
+    Raises ConfigError that names `source`, `key`, the value and what is allowed.
+    """
     kind = str(entry.type)
     where = f"{source}: {key} = {value!r}"
     if kind == "tuple[str, ...]" and isinstance(value, (list, tuple)):

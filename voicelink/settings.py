@@ -106,18 +106,55 @@ class ServerSettings:
     call_idle_s: int = setting(60, "a call without a datagram for so long is forgotten, s", low=3, high=3_600)
 
 
-@dataclass(frozen=True, slots=True)
+LOSS_MODELS: Final = ("gilbert", "bernoulli", "markov4", "trace")
+JITTER_MODELS: Final = ("uniform", "normal", "gamma", "pareto", "spikes", "trace", "g1050")
+SEVERITIES: Final = ("A", "B", "C", "D", "E", "F", "G", "H")
+
+
+@dataclass(frozen=True)
 class LinkSettings:
-    """An impaired link, for simulations and demonstrations."""
+    """An impaired link, for simulations, demonstrations and the proxy; each direction is one such link.
+
+    docs/simulation.md names the source of every model. (No slots: `sim.scenario.Scenario` inherits this too.)
+    """
 
     loss: float = setting(0.0, "share of packets lost, 0..1", low=0.0, high=0.9)
     burst: float = setting(
         0.0, "mean length of a loss burst, packets, 1 or more; 0 for independent losses", low=0.0, high=1000.0
     )
+    loss_model: str = setting("gilbert", "what decides which packets are lost", choices=LOSS_MODELS)
+    p13: float = setting(0.0, "markov4: good to lost in a burst, a packet", low=0.0, high=1.0)
+    p31: float = setting(0.0, "markov4: end of a burst, a packet; 0 stands for 1 - p13 - p32", low=0.0, high=1.0)
+    p32: float = setting(0.0, "markov4: lost to received, within a burst", low=0.0, high=1.0)
+    p23: float = setting(0.0, "markov4: received to lost, within a burst; 0 stands for 1", low=0.0, high=1.0)
+    p14: float = setting(0.0, "markov4: a single packet lost outside bursts", low=0.0, high=1.0)
+    trace: str = setting("", "file of recorded losses or arrivals (CSV, PLC-challenge _is_lost.txt, pcap)")
+    trace_interval_ms: float = setting(
+        0.0, "time that one entry of the trace stands for, ms; 0: one packet, or what the file says", low=0.0, high=1e4
+    )
     delay_ms: float = setting(0.0, "delay of every packet, ms", low=0.0, high=10_000.0)
-    jitter_ms: float = setting(0.0, "most additional delay, drawn evenly from 0 to this, ms", low=0.0, high=10_000.0)
+    jitter_ms: float = setting(
+        0.0,
+        "uniform: most additional delay; normal, pareto, gamma: its standard deviation; spikes: highest spike, ms",
+        low=0.0,
+        high=10_000.0,
+    )
+    jitter_model: str = setting("uniform", "how the additional delay is distributed", choices=JITTER_MODELS)
+    spike_every_s: float = setting(4.0, "spikes: mean time from one to the next, s", low=0.05, high=3_600.0)
+    severity: str = setting("A", "g1050: severity of the path, A (best) to H", choices=SEVERITIES)
+    intercontinental: bool = setting(False, "g1050: an intercontinental core, not a regional one")
     reorder: bool = setting(False, "let jitter reorder packets; else a late one holds up those behind it")
-    seed: int = setting(0, "seed of the loss and jitter generators", low=0, high=2**63 - 1)
+    overtake: float = setting(0.0, "share of packets sent ahead without delay (netem's reorder)", low=0.0, high=1.0)
+    duplicate: float = setting(0.0, "share of packets that come twice", low=0.0, high=1.0)
+    corrupt: float = setting(0.0, "share of packets that come with one bit flipped", low=0.0, high=1.0)
+    rate_kbps: float = setting(
+        0.0, "rate of the bottleneck, kbit/s, IP and UDP headers counted; 0: unlimited", low=0.0, high=1e7
+    )
+    queue_ms: float = setting(
+        100.0, "queue before the bottleneck, ms at its rate; what does not fit is dropped", low=0.0, high=60_000.0
+    )
+    queue_packets: int = setting(0, "queue before the bottleneck, packets, instead of queue_ms", low=0, high=100_000)
+    seed: int = setting(0, "seed of the link's random generators", low=0, high=2**63 - 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ STEP_NS = 5 * NS_PER_MS
 
 def departures(settings: LinkSettings, count: int = 500) -> list[int | None]:
     link = Link(settings)
-    return [link.depart_ns(40, i * STEP_NS) for i in range(count)]
+    return [next((due for due, _ in link.carry(bytes(40), i * STEP_NS)), None) for i in range(count)]
 
 
 def test_delay_alone_is_exact() -> None:
@@ -36,5 +36,5 @@ def test_loss_does_not_move_the_jitter_of_other_packets() -> None:
 
 def test_counts() -> None:
     link = Link(LinkSettings(loss=0.5, burst=2))
-    came = [link.depart_ns(40, i) for i in range(100)]
-    assert (link.sent, link.delivered) == (100, 100 - came.count(None))
+    came = [link.carry(bytes(40), i) for i in range(100)]
+    assert (link.counts.sent, link.counts.lost) == (100, came.count([]))

@@ -143,7 +143,7 @@ def _run(
 
     from voicelink.codec import load_codec  # noqa: PLC0415
     from voicelink.net.loop import run  # noqa: PLC0415
-    from voicelink.sim.link import Link  # noqa: PLC0415
+    from voicelink.sim.tracefile import open_link  # noqa: PLC0415
 
     model = load_codec(settings.codec.model or None, engine=settings.codec.engine)  # type: ignore[arg-type]
     plan = CallPlan(
@@ -161,7 +161,7 @@ def _run(
         engine = Engine(model, source, sink, recorder=recorder)
         view = _view(common, options.headless)
         stack.callback(view.close)
-        impairment = Link(settings.link)
+        impairment = open_link(settings.link)
         outcome = run(run_call(plan, model, engine, view, impairment=impairment))
     common.result(outcome.figures, summary_lines(outcome.figures) if outcome.connected else [])
     if outcome.interrupted:

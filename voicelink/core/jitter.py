@@ -54,6 +54,10 @@ class JitterBuffer:
         self._late_packets = 0
         self._late_since_ns = 0
 
+    def __len__(self) -> int:
+        """Frames held."""
+        return len(self._held)
+
     # ---- network side ----------------------------------------------------------------------------
     def insert(self, new: Sequence[Frame], old: Sequence[Frame], now_ns: int) -> None:
         """Take a packet's new frames (at least one, consecutive) and its redundant ones (before them)."""

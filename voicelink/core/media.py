@@ -56,6 +56,11 @@ class Media:
         new = [Frame(first + i, packet.bits, payload) for i, payload in enumerate(packet.frames)]
         self._buffer.insert(new, old, now_ns)
 
+    @property
+    def frames_held(self) -> int:
+        """Frames in the jitter buffer."""
+        return len(self._buffer)
+
     def pull(self, now_ns: int) -> PlayoutDecision:
         """What fills the loudspeaker's next slot."""
         return self._buffer.pull(now_ns)

@@ -166,6 +166,11 @@ class Session:
         return self._signalling.agreed
 
     @property
+    def frames_held(self) -> int:
+        """Frames in the jitter buffer."""
+        return self._media.frames_held if self._media is not None else 0
+
+    @property
     def stats(self) -> Stats:
         """A copy of the statistics so far (WebRTC's names where they exist)."""
         return self._stats.copy()

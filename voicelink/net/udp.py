@@ -35,8 +35,8 @@ CLOSE_TIMEOUT_S = 2.5
 class Impairment(Protocol):
     """What happens to one outgoing media datagram (`voicelink.sim.link.Link` is one)."""
 
-    def depart_ns(self, size_bytes: int, now_ns: int) -> int | None:
-        """When the datagram leaves (at least `now_ns`), or None where it is lost."""
+    def carry(self, data: bytes, now_ns: int) -> list[tuple[int, bytes]]:
+        """When (at least `now_ns`) which bytes leave: mostly one copy, none where it is lost."""
 
 
 class _Protocol(asyncio.DatagramProtocol):
@@ -245,10 +245,9 @@ class SessionDriver:
                 self._transport.sendto(data, to)
                 continue
             now_ns = time.monotonic_ns()
-            depart_ns = self._impairment.depart_ns(len(data), now_ns)
-            if depart_ns is not None:
+            for depart_ns, copy in self._impairment.carry(data, now_ns):
                 self._delayed_count += 1
-                heapq.heappush(self._delayed, (depart_ns, self._delayed_count, data, to))
+                heapq.heappush(self._delayed, (depart_ns, self._delayed_count, copy, to))
         if self._delayed:
             self._send_delayed(time.monotonic_ns())
 

@@ -1,0 +1,286 @@
+"""One call under a virtual clock: `simulate(scenario) -> Trace`, protocol only.
+
+The production `Session` of both ends (and the `Switchboard`, where the call goes through a relay) runs here between
+two seeded links. The call is set up on a perfect path; once both ends are connected, the scenario begins at time 0
+and lasts `scenario.seconds`. No codec runs: frames are made of zeros at the right time, and `render` puts sound to the
+decisions afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from array import array
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Final
+
+import numpy as np
+
+from voicelink.core.events import (
+    Conceal,
+    Connected,
+    Ended,
+    Event,
+    IncomingCall,
+    PeerReport,
+    Play,
+    PlayoutDecision,
+    Skip,
+    Stretch,
+)
+from voicelink.core.session import Session
+from voicelink.core.stats import Stats
+from voicelink.core.switchboard import Switchboard
+from voicelink.errors import CallError
+from voicelink.frame import Frame
+from voicelink.settings import Address, ServerSettings
+from voicelink.sim.host import Host, Network
+from voicelink.sim.link import Link
+from voicelink.sim.scenario import Scenario
+from voicelink.sim.scheduler import Scheduler
+from voicelink.sim.trace import (
+    CONCEAL,
+    DROPPED,
+    LOST,
+    NO_FRAME,
+    PLAY,
+    SKIP,
+    STRETCH,
+    UNDERWAY,
+    WAIT,
+    Clock,
+    EndTrace,
+    Trace,
+)
+from voicelink.units import FRAME_SAMPLES, NS_PER_MS, NS_PER_S, WINDOW_SAMPLES, frames_to_ns
+from voicelink.wire.packet import is_media
+
+NAMES: Final = ("a", "b")
+#: Addresses for documentation (RFC 5737): nothing of the simulation ever meets a real network.
+ADDRESSES: Final[tuple[Address, Address]] = (("192.0.2.1", 1), ("198.51.100.2", 2))
+SERVER: Final[Address] = ("203.0.113.3", 47600)
+
+#: The machines' time 0 is a second before, since 0 is often a special value.
+_START_NS: Final = NS_PER_S
+_SETUP_NS: Final = 10 * NS_PER_S
+_SETUP_DELAY_NS: Final = NS_PER_MS
+#: Frame t is complete with sample 256 t + 767, so three frames after its first sample.
+_FRAMES_TO_COMPLETE: Final = (WINDOW_SAMPLES - FRAME_SAMPLES) // FRAME_SAMPLES
+#: Frames that a skipping decoder takes for one slot, as in a real call.
+_MAX_SKIPS: Final = 4
+_PHASE_STEPS: Final = 1_000_000
+
+
+def simulate(scenario: Scenario) -> Trace:
+    """Run the call. A pure function of `scenario`: the same on every machine and Python version.
+
+    Raises CallError where the call cannot be set up, ConfigError for a link that cannot be.
+    """
+    call = _Call(scenario)
+    call.set_up()
+    return call.run()
+
+
+class _Call(Network):
+    """Hosts, links and records of one run."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.scheduler = Scheduler(_START_NS)
+        self.start_ns: int | None = None
+        self.links = [Link(scenario.link(way), way, scenario.trace_data) for way in (0, 1)]
+        self.ends = [_End(self, number) for number in (0, 1)]
+        self.hosts: dict[Address, Host] = {end.address: end for end in self.ends}
+        if scenario.relay:
+            server = Switchboard(ServerSettings(), entropy=_entropy(scenario, "server"), mac=_mac)
+            self.hosts[SERVER] = Host(server, SERVER, self.scheduler, self)
+
+    def set_up(self) -> None:
+        """Bring the two ends into a call."""
+        caller, callee = self.ends
+        now_ns = self.scheduler.now_ns
+        callee.session.listen(now_ns, SERVER if self.scenario.relay else None)
+        callee.drain()
+        self.scheduler.run(now_ns + NS_PER_S)
+        if self.scenario.relay:
+            caller.session.call_name(NAMES[1], SERVER, self.scheduler.now_ns)
+        else:
+            caller.session.call(callee.address, self.scheduler.now_ns)
+        caller.drain()
+        connected = self.scheduler.run(self.scheduler.now_ns + _SETUP_NS, lambda: all(e.connected for e in self.ends))
+        if not connected:
+            raise CallError(
+                "the simulated call could not be set up: " + "; ".join(t for e in self.ends for _, t in e.events)
+            )
+
+    def run(self) -> Trace:
+        """From both ends' connection to the end of the scenario."""
+        self.start_ns = start_ns = self.scheduler.now_ns
+        for change in self.scenario.changes:
+            self.scheduler.at(start_ns + round(change.at_s * NS_PER_S), self._change, change.at_s)
+        for end in self.ends:
+            end.start(start_ns)
+        end_ns = start_ns + round(self.scenario.seconds * NS_PER_S)
+        self.scheduler.run(end_ns)
+        one, other = (end.trace(start_ns) for end in self.ends)
+        return Trace(self.scenario.to_mapping(), self.scenario.seconds, (one, other))
+
+    def send(self, data: bytes, source: Address, to: Address) -> None:
+        """As `Network.send`: over a perfect path before the call stands and from the relay on, else over the link."""
+        now_ns = self.scheduler.now_ns
+        host = self.hosts.get(to)
+        if host is None or (self.scenario.relay and SERVER not in (source, to)):
+            return
+        if self.start_ns is None or source == SERVER:
+            self.scheduler.at(now_ns + (_SETUP_DELAY_NS if self.start_ns is None else 0), host.deliver, data, source)
+            return
+        way = ADDRESSES.index(source)
+        counts = self.links[way].counts
+        dropped = counts.dropped
+        copies = self.links[way].carry(data, now_ns)
+        for due_ns, copy in copies:
+            self.scheduler.at(due_ns, host.deliver, copy, source)
+        if is_media(data):
+            came_ns = copies[0][0] if copies else LOST if dropped == counts.dropped else DROPPED
+            self.ends[way].note_packet(len(data), came_ns)
+
+    def _change(self, at_s: float) -> None:
+        for way, link in enumerate(self.links):
+            link.change(self.scenario.link(way, at_s))
+        for end in self.ends:
+            end.bits = self.scenario.bits(at_s)
+
+
+class _End(Host):
+    """One end: a session between a microphone and a loudspeaker."""
+
+    def __init__(self, call: _Call, number: int) -> None:
+        scenario = self._scenario = call.scenario
+        self.session = _session(scenario, number)
+        super().__init__(self.session, ADDRESSES[number], call.scheduler, call)
+        self.connected = False
+        self.bits = scenario.bits()
+        self.events: list[tuple[int, str]] = []
+        self._number = number
+        self._encode_ns = round(scenario.encode_ms * NS_PER_MS)
+        self._frame = self._slot = 0
+        self._kind, self._bits, self._sent_bits = array("B"), array("B"), array("B")
+        self._index, self._held = array("i"), array("H")
+        self._sent_ns, self._came_ns = array("q"), array("q")
+        self._bytes, self._newest = array("i"), array("i")
+
+    def on_event(self, event: Event) -> None:
+        """Answers a call; notes everything but the reports that come every second."""
+        if isinstance(event, PeerReport):
+            return
+        self.events.append((self._scheduler.now_ns, _text(event)))
+        if isinstance(event, IncomingCall):
+            self.session.accept(self._scheduler.now_ns)
+            self.send_out()
+        elif isinstance(event, Connected):
+            self.connected = True
+
+    def start(self, now_ns: int) -> None:
+        """The sound card starts, somewhere within a frame; the second end's runs `drift_ppm` slower."""
+        phase = random.Random(f"phase {self._number} {self._scenario.seed}").random()
+        start_ns = now_ns + int(phase * _PHASE_STEPS) * frames_to_ns(1) // _PHASE_STEPS
+        ppb = round(self._scenario.drift_ppm * 1000) if self._number else 0
+        self._microphone = Clock(start_ns, ppb)
+        self._loudspeaker = Clock(start_ns, ppb + round(self._scenario.loudspeaker_drift_ppm * 1000))
+        self._scheduler.at(self._microphone.frame_ns(_FRAMES_TO_COMPLETE) + self._encode_ns, self._code)
+        self._scheduler.at(start_ns, self._play)
+
+    def note_packet(self, size_bytes: int, came_ns: int) -> None:
+        """A media packet of ours was given to the link."""
+        self._sent_ns.append(self._scheduler.now_ns)
+        self._came_ns.append(came_ns)
+        self._bytes.append(size_bytes)
+        self._newest.append(self._frame)
+
+    def _code(self) -> None:
+        """The microphone has filled a frame, and it has been coded."""
+        self.session.send_frame(Frame(self._frame, self.bits, _payload(self.bits)), self._scheduler.now_ns)
+        self.send_out()
+        self._sent_bits.append(self.bits)
+        self._frame += 1
+        due_ns = self._microphone.frame_ns(self._frame + _FRAMES_TO_COMPLETE) + self._encode_ns
+        self._scheduler.at(due_ns, self._code)
+
+    def _play(self) -> None:
+        """The loudspeaker wants its next slot."""
+        skips = 0
+        while self._note(self.session.pull_frame(self._scheduler.now_ns), skips):
+            skips += 1
+        self._slot += 1
+        self._scheduler.at(self._loudspeaker.frame_ns(self._slot), self._play)
+
+    def _note(self, decision: PlayoutDecision, skips: int) -> bool:
+        """Record one decision; whether the slot is still to be filled."""
+        kind, index, bits = WAIT, NO_FRAME, 0
+        if isinstance(decision, (Play, Skip)):
+            again = isinstance(decision, Skip) and skips < _MAX_SKIPS
+            kind, index, bits = SKIP if again else PLAY, decision.frame.index, decision.frame.bits
+        elif isinstance(decision, Conceal):
+            kind, index = CONCEAL, decision.index
+        elif isinstance(decision, Stretch):
+            kind = STRETCH
+        self._kind.append(kind)
+        self._index.append(index)
+        self._bits.append(bits)
+        self._held.append(self.session.frames_held)
+        return kind == SKIP
+
+    def trace(self, start_ns: int) -> EndTrace:
+        """The record, in times from `start_ns`."""
+        came = np.array(self._came_ns, np.int64)
+        came = np.where(came > self._scheduler.now_ns, UNDERWAY, np.where(came >= 0, came - start_ns, came))
+        stats = self.session.stats
+        return EndTrace(
+            NAMES[self._number],
+            Clock(self._microphone.start_ns - start_ns, self._microphone.ppb),
+            Clock(self._loudspeaker.start_ns - start_ns, self._loudspeaker.ppb),
+            np.array(self._kind, np.uint8),
+            np.array(self._index, np.int32),
+            np.array(self._bits, np.uint8),
+            np.array(self._held, np.uint16),
+            np.array(self._sent_bits, np.uint8),
+            np.array(self._sent_ns, np.int64) - start_ns,
+            came,
+            np.array(self._bytes, np.int32),
+            np.array(self._newest, np.int32),
+            _counters(stats),
+            tuple(sorted(stats.buffer.counts.items())),
+            tuple((when_ns - start_ns, text) for when_ns, text in self.events),
+        )
+
+
+# ---- helpers -------------------------------------------------------------------------------------
+def _session(scenario: Scenario, number: int) -> Session:
+    """The one place where a session is made."""
+    name = NAMES[number]
+    return Session(scenario.session(name), entropy=_entropy(scenario, name), local_addresses=(ADDRESSES[number],))
+
+
+def _entropy(scenario: Scenario, who: str) -> Callable[[int], bytes]:
+    return random.Random(f"entropy {who} {scenario.seed}").randbytes
+
+
+def _mac(data: bytes) -> bytes:
+    return hashlib.blake2b(data, key=b"simulated").digest()
+
+
+def _counters(stats: Stats) -> dict[str, int]:
+    return {f.name: getattr(stats, f.name) for f in fields(stats) if f.type == "int" and f.name != "connected_ns"}
+
+
+def _payload(bits: int) -> bytes:
+    return _PAYLOADS[bits]
+
+
+def _text(event: Event) -> str:
+    name = type(event).__name__
+    return f"{name}: {event.reason} {event.detail}".strip() if isinstance(event, Ended) else name
+
+
+_PAYLOADS: Final = [bytes((bits + 7) // 8) for bits in range(65)]
