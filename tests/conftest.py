@@ -1,8 +1,12 @@
-"""What all tests share: one hypothesis profile, without a database or a deadline, that prints how to repeat."""
+"""What all tests share: small models, and one hypothesis profile, without a database or a deadline, that prints how to
+repeat.
+"""
 
 from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
+
+pytest_plugins = ["tests.models"]
 
 settings.register_profile(
     "voicelink",

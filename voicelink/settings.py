@@ -135,7 +135,7 @@ class LinkSettings:
     delay_ms: float = setting(0.0, "delay of every packet, ms", low=0.0, high=10_000.0)
     jitter_ms: float = setting(
         0.0,
-        "uniform: most additional delay; normal, pareto, gamma: its standard deviation; spikes: highest spike, ms",
+        "uniform: most additional delay; normal, gamma: its standard deviation; pareto: as netem; spikes: highest, ms",
         low=0.0,
         high=10_000.0,
     )

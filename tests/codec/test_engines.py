@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.codec.conftest import speech_like
+from tests.models import speech_like
 from voicelink.codec.api import load_codec
 
 

@@ -4,7 +4,7 @@ import librosa
 import numpy as np
 import pytest
 
-from tests.codec.conftest import speech_like
+from tests.models import speech_like
 from voicelink.codec.mel import FLOOR, INPUT_SCALE, log_mel, mel_filter_bank
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.codec.conftest import speech_like
+from tests.models import speech_like
 from voicelink.codec.api import Codec
 from voicelink.codec.mel import log_mel
 from voicelink.codec.stream import Encoder

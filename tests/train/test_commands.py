@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.codec.conftest import harmonic_codec, harmonic_folder, speech_like  # noqa: F401 (fixtures)
+from tests.models import speech_like
 from voicelink import cli
 from voicelink.codec.api import Codec
 from voicelink.errors import AudioError, ConfigError, WeightsError
@@ -136,7 +136,7 @@ def test_damaged_runs_are_one_line(tmp_path: Path) -> None:
 
 
 def test_evaluate_keeps_files_of_one_name_apart_and_says_what_cannot_be_scored(
-    harmonic_codec: Codec,  # noqa: F811
+    harmonic_codec: Codec,
     tmp_path: Path,
 ) -> None:
     for speaker in ("anna", "ben"):

@@ -9,7 +9,7 @@ import soundfile
 import toml
 import torch
 
-from tests.codec.conftest import speech_like
+from tests.models import speech_like
 from voicelink.codec.api import load_codec
 from voicelink.errors import AudioError, ConfigError, WeightsError
 from voicelink.train import coder, finetune, prepare, vocoder

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voicelink.codec.engine import Array
 from voicelink.codec.mel import N_MELS
@@ -31,14 +32,16 @@ def initial_comfort() -> Array:
 
 
 def track_comfort(comfort: Array, mel: Array) -> Array:
-    """Follow a received frame: down fast, up slowly, so that speech does not raise the noise."""
-    rate = np.float32(_FALL if mel.mean() < comfort.mean() else _RISE)
+    """Follow a received frame of each stream [B, 80]: down fast, up slowly, so that speech does not raise the noise."""
+    quieter = mel.mean(axis=-1, keepdims=True) < comfort.mean(axis=-1, keepdims=True)
+    rate = np.where(quieter, np.float32(_FALL), np.float32(_RISE))
     followed: Array = comfort + rate * (np.minimum(mel, comfort + _MAX_STEP) - comfort)
     return followed
 
 
-def fade(mel: Array, comfort: Array, concealed: int) -> Array:
-    """Log-mel to play for the `concealed`-th frame in a row without a code (1 = first)."""
-    share = np.float32(np.clip((concealed - HOLD_FRAMES) / FADE_FRAMES, 0.0, 1.0))
-    faded: Array = mel + share * (np.minimum(comfort, mel) - mel)
+def fade(mel: Array, comfort: Array, concealed: int | NDArray[np.int64]) -> Array:
+    """Log-mel [B, 80] to play for the `concealed`-th frame in a row without a code: 1 = first; [B, 1] or one number."""
+    share: Array = np.asarray(np.clip((concealed - HOLD_FRAMES) / FADE_FRAMES, 0.0, 1.0), np.float32)
+    down: Array = np.minimum(comfort, mel) - mel
+    faded: Array = mel + share * down
     return faded

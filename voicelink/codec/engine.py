@@ -1,7 +1,8 @@
 """What runs the networks: one interface, two engines (ONNX Runtime for calls; torch as the reference).
 
-All arrays are float32 and carry a batch axis of 1. States go in and come out; an engine keeps none, so one engine
-serves any number of streams, from any thread.
+All arrays are float32 and carry a batch axis, which is 1 in a call; an engine that `batches` takes any number of
+streams side by side (and any number of frames in `vocoder_step`). States go in and come out; an engine keeps none, so
+one engine serves any number of streams, from any thread.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ class Engine(Protocol):
     """The four step functions of a model, and the states before the first frame."""
 
     name: str
+    batches: bool
 
     def coder_state(self) -> Array:
         """Zero state [1, h] of encoder and decoder."""

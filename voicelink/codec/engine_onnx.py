@@ -19,6 +19,7 @@ class OnnxEngine:
     """The step graphs of a model folder; see `engine.Engine`."""
 
     name = "onnx"
+    batches = False  # the graphs are exported for one stream
 
     def __init__(self, info: ModelInfo, threads: int = 1) -> None:
         options = onnxruntime.SessionOptions()

@@ -19,6 +19,7 @@ class TorchEngine:
     """The modules of a model folder; see `engine.Engine`."""
 
     name = "torch"
+    batches = True
 
     def __init__(self, info: ModelInfo, threads: int = 1) -> None:
         torch.set_num_threads(threads)

@@ -8,7 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voicelink.codec.engine import Array, Engine
-from voicelink.codec.excitation import ExcitationState, FrameSpectrum, initial_excitation, synthesise
+from voicelink.codec.excitation import (
+    ExcitationBatch,
+    ExcitationState,
+    FrameSpectrum,
+    SpectraBatch,
+    initial_batch,
+    initial_excitation,
+    synthesise,
+    synthesise_many,
+)
 from voicelink.codec.mel import INPUT_SCALE
 from voicelink.codec.model_folder import VOCODERS
 from voicelink.errors import WeightsError
@@ -21,6 +30,17 @@ class VocoderState(NamedTuple):
     excitation: ExcitationState | None
 
 
+class VocoderBatch(NamedTuple):
+    """`VocoderState` of B streams that are at the same frame."""
+
+    network: Array
+    excitation: ExcitationBatch | None
+
+    def first(self, streams: int) -> VocoderBatch:
+        """The first `streams` streams."""
+        return VocoderBatch(self.network[:streams], self.excitation.first(streams) if self.excitation else None)
+
+
 class Vocoder(Protocol):
     """One log-mel frame in, 256 final samples out, no look-ahead."""
 
@@ -29,6 +49,15 @@ class Vocoder(Protocol):
 
     def step(self, mel: Array, state: VocoderState) -> tuple[NDArray[np.float32], VocoderState]:
         """mel [1, 80] -> samples float32 [256] at full scale +-1, next state. Writes nothing in place."""
+
+    def initial_batch(self, streams: int) -> VocoderBatch:
+        """State of `streams` streams before frame 0."""
+
+    def step_many(self, mel: Array, state: VocoderBatch) -> tuple[NDArray[np.float32], VocoderBatch]:
+        """mel [B, T, 80] -> samples float32 [B, 256 T] and next state; as `step`, up to rounding.
+
+        Needs an engine that `batches`, unless B and T are 1.
+        """
 
 
 class HarmonicRuntime:
@@ -49,6 +78,17 @@ class HarmonicRuntime:
         samples, excitation = synthesise(spectrum, excitation)
         return samples / np.float32(INPUT_SCALE), VocoderState(network, excitation)
 
+    def initial_batch(self, streams: int) -> VocoderBatch:
+        """See `Vocoder`."""
+        return VocoderBatch(_repeat(self._engine.vocoder_state(), streams), initial_batch(streams))
+
+    def step_many(self, mel: Array, state: VocoderBatch) -> tuple[NDArray[np.float32], VocoderBatch]:
+        """See `Vocoder`."""
+        *spectra, network = self._engine.vocoder_step(mel, state.network)
+        assert state.excitation is not None
+        samples, excitation = synthesise_many(SpectraBatch(*spectra), state.excitation)
+        return samples / np.float32(INPUT_SCALE), VocoderBatch(network, excitation)
+
 
 class BigVganRuntime:
     """The network makes the samples."""
@@ -65,6 +105,15 @@ class BigVganRuntime:
         samples, network = self._engine.vocoder_step(mel[None], state.network)
         return samples[0] / np.float32(INPUT_SCALE), VocoderState(network, None)
 
+    def initial_batch(self, streams: int) -> VocoderBatch:
+        """See `Vocoder`."""
+        return VocoderBatch(_repeat(self._engine.vocoder_state(), streams), None)
+
+    def step_many(self, mel: Array, state: VocoderBatch) -> tuple[NDArray[np.float32], VocoderBatch]:
+        """See `Vocoder`."""
+        samples, network = self._engine.vocoder_step(mel, state.network)
+        return samples / np.float32(INPUT_SCALE), VocoderBatch(network, None)
+
 
 def make_vocoder(kind: str, engine: Engine) -> Vocoder:
     """Vocoder of a model's kind. Raises WeightsError for one this code does not know."""
@@ -73,3 +122,7 @@ def make_vocoder(kind: str, engine: Engine) -> Vocoder:
     if kind == "bigvgan":
         return BigVganRuntime(engine)
     raise WeightsError(f"vocoder '{kind}' is unknown to this code; it runs {', '.join(VOCODERS)}")
+
+
+def _repeat(state: Array, streams: int) -> Array:
+    return np.repeat(state, streams, axis=0)

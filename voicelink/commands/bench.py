@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from voicelink.commands.common import CodecOptions, Common, command
+
+if TYPE_CHECKING:
+    from voicelink.codec.api import Codec
 
 
 def register(app: typer.Typer) -> None:
     """Add the subcommands."""
     group = typer.Typer(no_args_is_help=True, help="Speed on this machine.")
     command(group, "codec", "voicelink bench codec --engine onnx")(codec)
+    command(group, "sim", "voicelink bench sim --seconds 120 --audio")(sim)
     app.add_typer(group, name="bench")
 
 
@@ -33,3 +39,69 @@ def codec(
         f"both directions take {figures['duplex_rtf']} of real time: {figures['streams_per_core']} calls a core",
     ]
     common.result(figures, lines)
+
+
+def sim(
+    common: Common,
+    options: CodecOptions,
+    seconds: Annotated[float, typer.Option(min=1, max=86_400, help="Length of the simulated call, s.")] = 60.0,
+    audio: Annotated[bool, typer.Option("--audio", help="Also render calls with the codec, side by side.")] = False,
+    calls: Annotated[int, typer.Option(min=1, max=1_000, help="How many calls, for --audio.")] = 32,
+) -> None:
+    """Simulated seconds a wall second: the protocol of a two-way call at two frames a packet, on one core.
+
+    With --audio also how many seconds of one direction the renderer makes in a second, coding the clip included.
+    """
+    from voicelink.commands.simulate import load_for_rendering  # noqa: PLC0415
+
+    figures = _bench_protocol(seconds)
+    lines = [f"a call of {seconds:g} s is simulated at {figures['speed_x']:.0f} times real time (best of 3)"]
+    lines.append(f"memory grew by {figures['memory_mb']:.1f} MB, the trace is {figures['trace_mb']:.1f} MB of that")
+    if audio:
+        model = load_for_rendering(common, options)
+        figures |= {"engine": model.engine.name, "model": model.model_id, "calls": calls}
+        figures["audio_speed_x"] = _bench_audio(model, min(seconds, 10.0), calls)
+        lines.append(f"{calls} calls are rendered side by side at {figures['audio_speed_x']:.1f} times real time")
+    common.result(figures, lines)
+
+
+def _bench_protocol(seconds: float) -> dict[str, Any]:
+    from voicelink.sim.call import simulate  # noqa: PLC0415
+    from voicelink.sim.scenario import scenario_from  # noqa: PLC0415
+
+    simulate(scenario_from({"seconds": 1.0}))
+    before_kb = _peak_kb()
+    spent = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        trace = simulate(scenario_from({"seconds": seconds, "loss": 0.05, "delay_ms": 40.0}))
+        spent.append(time.perf_counter() - begin)
+    return {
+        "seconds": seconds,
+        "speed_x": round(seconds / min(spent), 1),
+        "memory_mb": round((_peak_kb() - before_kb) / 1024, 1),
+        "trace_mb": round(sum(end.nbytes for end in trace.ends) / (1 << 20), 2),
+    }
+
+
+def _bench_audio(model: Codec, seconds: float, calls: int) -> float:
+    from voicelink_client.clips import bundled_clips, clip_for  # noqa: PLC0415
+
+    from voicelink.sim.call import simulate  # noqa: PLC0415
+    from voicelink.sim.render import render  # noqa: PLC0415
+    from voicelink.sim.scenario import scenario_from  # noqa: PLC0415
+
+    clip = clip_for(bundled_clips()[0], seconds)
+    losses = [0.5 * i / calls for i in range(calls)]
+    traces = [simulate(scenario_from({"seconds": seconds, "loss": p, "seed": i})) for i, p in enumerate(losses)]
+    begin = time.perf_counter()
+    render(traces, clip, model)
+    return round(seconds * calls / (time.perf_counter() - begin), 2)
+
+
+def _peak_kb() -> int:
+    """Most memory that this process has held so far."""
+    import resource  # noqa: PLC0415 (not on Windows)
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak // 1024 if sys.platform == "darwin" else peak

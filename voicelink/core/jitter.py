@@ -127,10 +127,12 @@ class JitterBuffer:
             return Wait()
         if now_ns < self._start_ns:
             return self._conceal(self._next)
-        self._drop_surplus(now_ns)
-        adjusted = self._adjust(now_ns)
-        if adjusted is not None:
-            return adjusted
+        largest = self._margins.largest
+        if largest is not None and abs(largest - self.delay_ns) > FRAME_NS:
+            self._drop_surplus(largest, now_ns)
+            adjusted = self._adjust(now_ns)
+            if adjusted is not None:
+                return adjusted
         self._pulled_ns = now_ns
         return self._play_next(now_ns)
 
@@ -156,11 +158,10 @@ class JitterBuffer:
         self._stats.interruption_count += self._run == INTERRUPTION_FRAMES
         return Conceal(index, self._run)
 
-    def _drop_surplus(self, now_ns: int) -> None:
+    def _drop_surplus(self, largest: int, now_ns: int) -> None:
         """Jump forward where even the slot now due is far too late for its packets."""
         assert self._next is not None
-        largest = self._margins.largest
-        if largest is None or largest - self.delay_ns < SURPLUS_NS:
+        if largest - self.delay_ns < SURPLUS_NS:
             return
         to = self._next + ns_to_frames(largest - self.delay_ns)
         gone = [i for i in self._held if i < to]

@@ -13,25 +13,25 @@ class MarginWindow:
     """Largest margin of the last 1 to 2 s; NetEq's packet history is 2 s long as well."""
 
     def __init__(self) -> None:
+        self.largest: int | None = None
+        """Largest margin seen, however short the time; None for no packet."""
         self._current: int | None = None
         self._previous: int | None = None
         self._since_ns: int | None = None
 
     def reset(self, now_ns: int) -> None:
         """Forget everything: the playout position has moved."""
-        self._current, self._previous, self._since_ns = None, None, now_ns
+        self.largest, self._current, self._previous, self._since_ns = None, None, None, now_ns
 
     def add(self, margin_ns: int, now_ns: int) -> None:
         """Book one packet's margin."""
         if self._since_ns is None or now_ns - self._since_ns >= HALF_WINDOW_NS:
             self._previous, self._current, self._since_ns = self._current, None, now_ns
-        self._current = margin_ns if self._current is None else max(self._current, margin_ns)
-
-    @property
-    def largest(self) -> int | None:
-        """Largest margin seen, however short the time; None for no packet."""
-        known = [m for m in (self._current, self._previous) if m is not None]
-        return max(known, default=None)
+            self.largest = self._previous
+        if self._current is None or margin_ns > self._current:
+            self._current = margin_ns
+        if self.largest is None or margin_ns > self.largest:
+            self.largest = margin_ns
 
     @property
     def settled(self) -> int | None:

@@ -34,6 +34,8 @@ class Media:
                 f"{self._agreed.bits_min}..{self._agreed.bits_max}"
             )
         packets = self._sender.push(frame)
+        if not packets:
+            return []
         bodies = [bytes(packet) for packet in packets]
         self._stats.frames_sent += sum(len(p.frames) for p in packets)
         self._stats.redundant_frames_sent += sum(len(p.redundant) for p in packets)

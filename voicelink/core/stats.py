@@ -10,6 +10,7 @@ from voicelink.units import IP_UDP_HEADER_BYTES, NS_PER_MS, NS_PER_S
 
 #: NetEq's kInterruptionLenMs: a concealment at least this long is an interruption.
 INTERRUPTION_MS = 150
+_STEP_NS = NS_PER_MS // 10
 
 
 @dataclass(slots=True)
@@ -22,8 +23,8 @@ class Samples:
 
     def add(self, value_ns: int) -> None:
         """Count one value, ns (taken as 0 where negative)."""
-        value_ns = max(0, value_ns)
-        step = value_ns // (NS_PER_MS // 10)
+        value_ns = max(value_ns, 0)
+        step = value_ns // _STEP_NS
         self.counts[step] = self.counts.get(step, 0) + 1
         self.total += 1
         self.sum_ns += value_ns

@@ -15,7 +15,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from voicelink.core.events import Ended, Event, PlayoutDecision
 from voicelink.core.session import Session
@@ -24,57 +23,12 @@ from voicelink.core.switchboard import Switchboard
 from voicelink.errors import LocalProtocolError
 from voicelink.frame import Frame
 from voicelink.net.address import address_towards, bind_udp, plain, resolve
+from voicelink.net.port import DatagramPort, Deadline, Impairment
 from voicelink.settings import Address, SessionSettings
-from voicelink.units import NS_PER_S
 from voicelink.wire.packet import is_media
 
 #: `close` waits so long for the peer to confirm the end (the machine itself gives up after 2 s).
 CLOSE_TIMEOUT_S = 2.5
-
-
-class Impairment(Protocol):
-    """What happens to one outgoing media datagram (`voicelink.sim.link.Link` is one)."""
-
-    def carry(self, data: bytes, now_ns: int) -> list[tuple[int, bytes]]:
-        """When (at least `now_ns`) which bytes leave: mostly one copy, none where it is lost."""
-
-
-class _Protocol(asyncio.DatagramProtocol):
-    """Hands datagrams on; errors of the socket (an ICMP answer to an earlier datagram) mean nothing."""
-
-    def __init__(self, take: Callable[[bytes, Address], None]) -> None:
-        self._take = take
-
-    def datagram_received(self, data: bytes, addr: tuple[object, ...]) -> None:
-        self._take(data, plain(addr))
-
-    def error_received(self, exc: Exception) -> None:
-        return
-
-
-class _Timer:
-    """One deadline of a machine on the loop's clock."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, fire: Callable[[int], None]) -> None:
-        self._loop, self._fire = loop, fire
-        self._handle: asyncio.TimerHandle | None = None
-        self._due_ns: int | None = None
-
-    def set(self, due_ns: int | None) -> None:
-        """Fire at `due_ns` (monotonic), or not at all."""
-        if due_ns == self._due_ns:
-            return
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
-        self._due_ns = due_ns
-        if due_ns is not None:
-            wait_ns = max(0, due_ns - time.monotonic_ns())
-            self._handle = self._loop.call_later(wait_ns / NS_PER_S, self._run, due_ns)
-
-    def _run(self, due_ns: int) -> None:
-        self._handle = self._due_ns = None
-        self._fire(max(due_ns, time.monotonic_ns()))
 
 
 class SessionDriver:
@@ -97,10 +51,10 @@ class SessionDriver:
         self._ended = asyncio.Event()
         self._over = False
         self._transport: asyncio.DatagramTransport | None = None
-        self._timer = _Timer(self._loop, self._on_timer)
+        self._timer = Deadline(self._loop, self._on_timer)
         self._delayed: list[tuple[int, int, bytes, Address]] = []
         self._delayed_count = 0
-        self._delay_timer = _Timer(self._loop, self._send_delayed)
+        self._delay_timer = Deadline(self._loop, self._send_delayed)
 
     @classmethod
     async def open(
@@ -116,7 +70,7 @@ class SessionDriver:
         """
         sock = bind_udp(local)
         driver = cls(settings, sock, impairment)
-        protocol = _Protocol(driver._on_datagram)
+        protocol = DatagramPort(driver._on_datagram)
         driver._transport, _ = await driver._loop.create_datagram_endpoint(lambda: protocol, sock=sock)
         return driver
 
@@ -274,14 +228,14 @@ class RelayDriver:
         self.machine = machine
         self.local_address = plain(sock.getsockname())
         self._transport: asyncio.DatagramTransport | None = None
-        self._timer = _Timer(asyncio.get_running_loop(), self._on_timer)
+        self._timer = Deadline(asyncio.get_running_loop(), self._on_timer)
 
     @classmethod
     async def open(cls, machine: Switchboard, local: Address) -> RelayDriver:
         """Bind a socket at `local` (port 0: any). Raises CallError if it cannot."""
         sock = bind_udp(local)
         driver = cls(machine, sock)
-        protocol = _Protocol(driver._on_datagram)
+        protocol = DatagramPort(driver._on_datagram)
         loop = asyncio.get_running_loop()
         driver._transport, _ = await loop.create_datagram_endpoint(lambda: protocol, sock=sock)
         return driver

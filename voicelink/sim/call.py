@@ -36,9 +36,9 @@ from voicelink.errors import CallError
 from voicelink.frame import Frame
 from voicelink.settings import Address, ServerSettings
 from voicelink.sim.host import Host, Network
-from voicelink.sim.link import Link
 from voicelink.sim.scenario import Scenario
 from voicelink.sim.scheduler import Scheduler
+from voicelink.sim.timedlink import TimedLink
 from voicelink.sim.trace import (
     CONCEAL,
     DROPPED,
@@ -70,16 +70,18 @@ _FRAMES_TO_COMPLETE: Final = (WINDOW_SAMPLES - FRAME_SAMPLES) // FRAME_SAMPLES
 #: Frames that a skipping decoder takes for one slot, as in a real call.
 _MAX_SKIPS: Final = 4
 _PHASE_STEPS: Final = 1_000_000
+_PARTS: Final = 100
 
 
-def simulate(scenario: Scenario) -> Trace:
+def simulate(scenario: Scenario, progress: Callable[[float], None] | None = None) -> Trace:
     """Run the call. A pure function of `scenario`: the same on every machine and Python version.
 
-    Raises CallError where the call cannot be set up, ConfigError for a link that cannot be.
+    `progress` hears the share done, 0..1. Raises CallError where the call cannot be set up, ConfigError for a link that
+    cannot be.
     """
     call = _Call(scenario)
     call.set_up()
-    return call.run()
+    return call.run(progress)
 
 
 class _Call(Network):
@@ -89,7 +91,7 @@ class _Call(Network):
         self.scenario = scenario
         self.scheduler = Scheduler(_START_NS)
         self.start_ns: int | None = None
-        self.links = [Link(scenario.link(way), way, scenario.trace_data) for way in (0, 1)]
+        self.links: list[TimedLink] = []
         self.ends = [_End(self, number) for number in (0, 1)]
         self.hosts: dict[Address, Host] = {end.address: end for end in self.ends}
         if scenario.relay:
@@ -114,15 +116,19 @@ class _Call(Network):
                 "the simulated call could not be set up: " + "; ".join(t for e in self.ends for _, t in e.events)
             )
 
-    def run(self) -> Trace:
+    def run(self, progress: Callable[[float], None] | None) -> Trace:
         """From both ends' connection to the end of the scenario."""
         self.start_ns = start_ns = self.scheduler.now_ns
+        self.links = [TimedLink(self.scenario, way, start_ns) for way in (0, 1)]
         for change in self.scenario.changes:
             self.scheduler.at(start_ns + round(change.at_s * NS_PER_S), self._change, change.at_s)
         for end in self.ends:
             end.start(start_ns)
-        end_ns = start_ns + round(self.scenario.seconds * NS_PER_S)
-        self.scheduler.run(end_ns)
+        length_ns = round(self.scenario.seconds * NS_PER_S)
+        for part in range(1, _PARTS + 1):
+            self.scheduler.run(start_ns + length_ns * part // _PARTS)
+            if progress is not None:
+                progress(part / _PARTS)
         one, other = (end.trace(start_ns) for end in self.ends)
         return Trace(self.scenario.to_mapping(), self.scenario.seconds, (one, other))
 
@@ -146,8 +152,6 @@ class _Call(Network):
             self.ends[way].note_packet(len(data), came_ns)
 
     def _change(self, at_s: float) -> None:
-        for way, link in enumerate(self.links):
-            link.change(self.scenario.link(way, at_s))
         for end in self.ends:
             end.bits = self.scenario.bits(at_s)
 
@@ -233,22 +237,22 @@ class _End(Host):
 
     def trace(self, start_ns: int) -> EndTrace:
         """The record, in times from `start_ns`."""
-        came = np.array(self._came_ns, np.int64)
+        came = np.frombuffer(self._came_ns, np.int64)
         came = np.where(came > self._scheduler.now_ns, UNDERWAY, np.where(came >= 0, came - start_ns, came))
         stats = self.session.stats
         return EndTrace(
             NAMES[self._number],
             Clock(self._microphone.start_ns - start_ns, self._microphone.ppb),
             Clock(self._loudspeaker.start_ns - start_ns, self._loudspeaker.ppb),
-            np.array(self._kind, np.uint8),
-            np.array(self._index, np.int32),
-            np.array(self._bits, np.uint8),
-            np.array(self._held, np.uint16),
-            np.array(self._sent_bits, np.uint8),
-            np.array(self._sent_ns, np.int64) - start_ns,
+            np.frombuffer(self._kind, np.uint8),
+            np.frombuffer(self._index, np.int32),
+            np.frombuffer(self._bits, np.uint8),
+            np.frombuffer(self._held, np.uint16),
+            np.frombuffer(self._sent_bits, np.uint8),
+            np.frombuffer(self._sent_ns, np.int64) - start_ns,
             came,
-            np.array(self._bytes, np.int32),
-            np.array(self._newest, np.int32),
+            np.frombuffer(self._bytes, np.int32),
+            np.frombuffer(self._newest, np.int32),
             _counters(stats),
             tuple(sorted(stats.buffer.counts.items())),
             tuple((when_ns - start_ns, text) for when_ns, text in self.events),

@@ -77,7 +77,7 @@ class ParetoJitter:
     """Heavy-tailed around the path's delay, as netem's `distribution pareto` with jitter `jitter_ms`.
 
     netem's table (iproute2, netem/pareto.c): (u^(-1/3) - 1.5) * 4/3, at most 4, times the jitter. Its mean is 0 (with
-    the cut: -0.05) and its standard deviation 0.83 times the jitter.
+    the cut: -0.03) and its standard deviation 0.82 times the jitter.
     """
 
     def __init__(self, jitter_ms: float, seed: str) -> None:

@@ -56,9 +56,9 @@ class Markov4Loss:
     """netem's `loss state p13 p31 p32 p23 p14`: bursts of losses with packets received within them, and lone losses.
 
     States: 1 received, 2 received within a burst, 3 lost within a burst, 4 lost alone (back to 1 at once). From
-    Salsano, Ludovici, Ordine and Giannuzzi, "Definition of a general and intuitive loss model for packet networks and its
-    implementation in the Netem module in the Linux kernel", 2012. p31 = 0 stands for 1 - p13 - p32 and p23 = 0 for 1,
-    as in tc. Raises ConfigError where probabilities of one state add up to more than 1.
+    Salsano, Ludovici, Ordine and Giannuzzi, "Definition of a general and intuitive loss model for packet networks and
+    its implementation in the Netem module in the Linux kernel", 2012. p31 = 0 stands for 1 - p13 - p32 and p23 = 0 for
+    1, as in tc. Raises ConfigError where probabilities of one state add up to more than 1.
     """
 
     def __init__(self, p13: float, p31: float, p32: float, p23: float, p14: float, seed: int | str) -> None:

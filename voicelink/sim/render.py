@@ -2,37 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voicelink.frame import Frame
-from voicelink.sim.trace import CONCEAL, PLAY, SKIP, STRETCH, Trace
+from voicelink.sim.trace import CONCEAL, KINDS, PLAY, EndTrace, Trace
 from voicelink.units import FRAME_SAMPLES
 
 if TYPE_CHECKING:
     from voicelink.codec.api import Codec
+    from voicelink.codec.batch import Stream
+    from voicelink.frame import Frame
 
-SECOND: Final = 1
+FIRST, SECOND = 0, 1
+#: Decoded side by side; more streams gain little and take memory (0.4 MB a second each).
+MAX_STREAMS: Final = 64
 
 
 def render(
-    traces: Sequence[Trace], clip: NDArray[np.float32], codec: Codec, listener: int = SECOND
+    traces: Sequence[Trace],
+    clip: NDArray[np.float32],
+    codec: Codec,
+    listener: int = SECOND,
+    progress: Callable[[float], None] | None = None,
 ) -> list[NDArray[np.float32]]:
     """What end `listener` heard in each of `traces`, float32 [256 n] at 22 050 Hz, n the loudspeaker's slots.
 
-    `clip`: what the other end's microphone took from its start, float32 [m] in +-1 at 22 050 Hz; silence follows it.
-    It is coded once for each course of bitrates among the traces.
+    `clip` is what the other end's microphone took from its start, float32 [m] in +-1 at 22 050 Hz; silence follows it.
+    It is coded once for each course of bitrates among the traces; then all traces are decoded together, with the
+    codec's own concealment. Fast with the engine "torch" (it batches), slow with "onnx" (one call after another).
+    `progress` hears the share done, 0..1.
     """
-    coded: dict[bytes, list[Frame]] = {}
-    heard = []
-    for trace in traces:
-        bits = trace.ends[1 - listener].sent_bits
-        frames = coded.setdefault(bits.tobytes(), []) or encode(clip, bits, codec)
-        coded[bits.tobytes()] = frames
-        heard.append(_play(trace, frames, codec, listener))
+    from voicelink.codec.batch import decode_streams  # noqa: PLC0415 (brings the codec)
+
+    coded: dict[bytes, NDArray[np.float32]] = {}
+    heard: list[NDArray[np.float32]] = []
+    for first in range(0, len(traces), MAX_STREAMS):
+        group = traces[first : first + MAX_STREAMS]
+        streams = []
+        for trace in group:
+            bits = trace.ends[1 - listener].sent_bits
+            longest = _longest(traces, bits, 1 - listener)
+            if longest.tobytes() not in coded:
+                coded[longest.tobytes()] = code_table(encode(clip, longest, codec))
+            streams.append(_stream(trace.ends[listener], coded[longest.tobytes()]))
+        share = (first / len(traces), len(group) / len(traces))
+        heard += decode_streams(codec, streams, _shifted(progress, *share))
     return heard
 
 
@@ -49,21 +66,50 @@ def encode(clip: NDArray[np.float32], bits: NDArray[np.uint8], codec: Codec) -> 
     return frames
 
 
-def _play(trace: Trace, frames: list[Frame], codec: Codec, listener: int) -> NDArray[np.float32]:
-    end, decoder = trace.ends[listener], codec.decoder()
-    blocks = []
-    for kind, index, bits in zip(end.kind.tolist(), end.index.tolist(), end.bits.tolist(), strict=True):
-        before = decoder.state
-        if kind in (PLAY, SKIP):
-            block = decoder.play(frames[index].truncated(bits))
-        elif kind in (CONCEAL, STRETCH):
-            block = decoder.conceal()
-        else:
-            block = np.zeros(FRAME_SAMPLES, np.float32)
-        if kind == SKIP:
-            decoder.state = decoder.state._replace(vocoder=before.vocoder)
-            continue
-        if kind == STRETCH:
-            decoder.state = before._replace(vocoder=decoder.state.vocoder)
-        blocks.append(block)
-    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+def code_table(frames: Sequence[Frame]) -> NDArray[np.float32]:
+    """Codes of frames, float32 [T, 64]."""
+    from voicelink.codec.bits import unpack_code  # noqa: PLC0415 (brings the codec)
+
+    return np.stack([unpack_code(frame) for frame in frames]) if frames else np.zeros((0, 64), np.float32)
+
+
+def aligned(
+    end: EndTrace, said: NDArray[np.float32], heard: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What was said to `end` and what it heard of that, slot by slot, both float32 [n].
+
+    Each slot that played or concealed frame t stands against samples 256 t .. 256 t + 255 of what was said, so delay
+    counts for nothing, and every loss, coding error and concealment does.
+    """
+    said_at, heard_at = end.index.astype(np.int64) * FRAME_SAMPLES, end.slot * FRAME_SAMPLES
+    fits = np.isin(end.kind, (PLAY, CONCEAL)) & (said_at + FRAME_SAMPLES <= len(said))
+    within = np.arange(FRAME_SAMPLES)
+    return said[said_at[fits, None] + within].reshape(-1), heard[heard_at[fits, None] + within].reshape(-1)
+
+
+# ---- helpers -------------------------------------------------------------------------------------
+def _longest(traces: Sequence[Trace], bits: NDArray[np.uint8], speaker: int) -> NDArray[np.uint8]:
+    """The longest course of bits among the traces that begins with `bits`: coded once for all of them."""
+    found = bits
+    for trace in traces:
+        other = trace.ends[speaker].sent_bits
+        if len(other) > len(found) and np.array_equal(other[: len(bits)], bits):
+            found = other
+    return found
+
+
+def _stream(end: EndTrace, codes: NDArray[np.float32]) -> Stream:
+    """An end's decisions as steps of a decoder. A frame that was never sent (a damaged index) is concealed."""
+    from voicelink.codec import batch  # noqa: PLC0415 (brings the codec)
+
+    steps = np.array([getattr(batch, _STEPS[kind]) for kind in KINDS], np.uint8)[end.kind]
+    unknown = np.isin(steps, (batch.PLAY, batch.SKIP)) & (end.index >= len(codes))
+    return batch.Stream(np.where(unknown, batch.CONCEAL, steps).astype(np.uint8), end.index, end.bits, codes)
+
+
+def _shifted(progress: Callable[[float], None] | None, begin: float, share: float) -> Callable[[float], None] | None:
+    return None if progress is None else lambda done: progress(begin + share * done)
+
+
+#: What the decoder does for each kind of decision, as `client/playout.py`.
+_STEPS: Final = {"wait": "PAUSE", "play": "PLAY", "conceal": "CONCEAL", "stretch": "INSERT", "skip": "SKIP"}

@@ -25,7 +25,8 @@ class Scheduler:
         heap, pop = self._heap, heapq.heappop
         while heap and heap[0][0] <= end_ns:
             when_ns, _, action, args = pop(heap)
-            self.now_ns = max(self.now_ns, when_ns)
+            if when_ns > self.now_ns:  # noqa: PLR1730 (max() is slow here, the simulator's innermost loop)
+                self.now_ns = when_ns
             action(*args)
             if until is not None and until():
                 return True

@@ -85,6 +85,11 @@ class EndTrace:
     """What the session told: time and text."""
 
     @property
+    def nbytes(self) -> int:
+        """Bytes that the arrays take."""
+        return sum(array.nbytes for array in _arrays(self).values())
+
+    @property
     def slot(self) -> Ints:
         """Of each decision, the loudspeaker's slot (256 samples each) that it belongs to, from 0."""
         fills = (self.kind != SKIP).astype(np.int64)

@@ -1,17 +1,18 @@
-"""Small random models, exported once a test session, and a speech-like signal."""
+"""Small random models, exported once a test session (fixtures of all tests), and a speech-like signal."""
+
+from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import torch
 
 from voicelink.codec.api import Codec, load_codec
-from voicelink.codec.bigvgan import BigVgan, BigVganConfig
-from voicelink.codec.bvrnn import Bvrnn, BvrnnConfig
-from voicelink.codec.harmonic import HarmonicConfig, HarmonicVocoder
-from voicelink.codec.model_writer import save_model
+
+if TYPE_CHECKING:
+    import torch
 
 
 def speech_like(samples: int, rate: int = 22_050, seed: int = 3) -> np.ndarray:
@@ -25,6 +26,8 @@ def speech_like(samples: int, rate: int = 22_050, seed: int = 3) -> np.ndarray:
 
 
 def _random(module: torch.nn.Module, seed: int) -> torch.nn.Module:
+    import torch
+
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -34,6 +37,12 @@ def _random(module: torch.nn.Module, seed: int) -> torch.nn.Module:
 
 @pytest.fixture(scope="session")
 def harmonic_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+
+    from voicelink.codec.bvrnn import Bvrnn, BvrnnConfig
+    from voicelink.codec.harmonic import HarmonicConfig, HarmonicVocoder
+    from voicelink.codec.model_writer import save_model
+
     torch.manual_seed(5)
     folder = tmp_path_factory.mktemp("models") / "tiny-harmonic"
     config = HarmonicConfig(channels=24, blocks=2, inner=48, f0_channels=16, f0_blocks=1, f0_classes=40, kernel=5)
@@ -50,6 +59,12 @@ def harmonic_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def bigvgan_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+
+    from voicelink.codec.bigvgan import BigVgan, BigVganConfig
+    from voicelink.codec.bvrnn import Bvrnn, BvrnnConfig
+    from voicelink.codec.model_writer import save_model
+
     torch.manual_seed(6)
     folder = tmp_path_factory.mktemp("models") / "tiny-bigvgan"
     vocoder = _random(BigVgan(BigVganConfig(channels=16)), 3)

@@ -1,0 +1,96 @@
+"""`voicelink simulate` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from voicelink.cli import main
+from voicelink.sim.trace import Trace
+
+
+def figures(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    assert main(["simulate", "--seconds", "5", "--json", *arguments]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    return found
+
+
+def test_keys_and_digest(capsys: pytest.CaptureFixture[str]) -> None:
+    one = figures(capsys, "--loss", "0.1", "--seed", "1")
+    keys = {"bitrate_bps", "wire_kbps", "frames_sent", "frames_played", "frames_concealed", "packets_lost", "late"}
+    keys |= {"mouth_to_ear_ms", "buffer_ms", "healed", "interruptions", "trace_digest", "speed_x", "cpu_rtf"}
+    assert keys <= set(one)
+    assert set(one["mouth_to_ear_ms"]) == {"p50", "p95"}
+    assert set(one["buffer_ms"]) == {"mean", "p95"}
+    assert figures(capsys, "--loss", "0.1", "--seed", "1")["trace_digest"] == one["trace_digest"]
+    assert figures(capsys, "--loss", "0.1", "--seed", "2")["trace_digest"] != one["trace_digest"]
+
+
+def test_every_option_reaches_the_scenario(capsys: pytest.CaptureFixture[str]) -> None:
+    options = {
+        "--profile": ("moderate", "profile", "moderate"),
+        "--burst": ("2", "burst", 2.0),
+        "--delay": ("20", "delay_ms", 20.0),
+        "--jitter": ("5", "jitter_ms", 5.0),
+        "--jitter-model": ("gamma", "jitter_model", "gamma"),
+        "--duplicate": ("0.1", "duplicate", 0.1),
+        "--corrupt": ("0.1", "corrupt", 0.1),
+        "--rate": ("64", "rate_kbps", 64.0),
+        "--queue": ("50", "queue_ms", 50.0),
+        "--drift": ("100", "drift_ppm", 100.0),
+        "--bitrate": ("1400", "bitrate_bps", 1400),
+        "--frames-per-packet": ("3", "frames_per_packet", 3),
+        "--redundancy": ("1", "redundancy", 1),
+        "--playout-delay": ("80", "playout_delay_ms", 80),
+        "--set": ("encode_ms=3.5", "encode_ms", 3.5),
+    }
+    given = [text for option, (value, _, _) in options.items() for text in (option, value)]
+    scenario = figures(capsys, *given, "--reorder", "--relay")["scenario"]
+    assert {key: scenario[key] for _, key, _ in options.values()} == {key: v for _, key, v in options.values()}
+    assert scenario["reorder"] is scenario["relay"] is True
+
+
+def test_a_folder_gets_trace_and_figures(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text("loss = 0.2\nseed = 3\n")
+    found = figures(capsys, str(tmp_path / "s.toml"), "--out", str(tmp_path / "out"))
+    assert Trace.load(tmp_path / "out" / "trace.npz").digest() == found["trace_digest"]
+    assert json.loads((tmp_path / "out" / "figures.json").read_text())["trace_digest"] == found["trace_digest"]
+
+
+def test_audio_of_both_ends(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    found = figures(capsys, "--seconds", "4", "--loss", "0.05", "--audio", "--out", str(tmp_path))
+    assert set(found["estoi"]) == {"a_to_b", "b_to_a"}
+    assert all(0.4 < score < 1 for score in found["estoi"].values())
+    assert {p.name for p in tmp_path.glob("*.wav")} == {"a_said.wav", "b_said.wav", "a_heard.wav", "b_heard.wav"}
+
+
+def test_tc_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", "--loss", "0.1", "--delay", "20", "--print-netem", "eth1"]) == 0
+    assert capsys.readouterr().out.startswith("tc qdisc replace dev eth1 root")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["none.toml"], "cannot read the scenario none.toml"),
+        (["--set", "drift=3"], "did you mean drift_ppm"),
+        (["--set", "drift_ppm"], "is not KEY=VALUE"),
+        (["--profile", "wify"], "profile = 'wify' is unknown"),
+        (["--loss", "0.95"], "out of range"),
+        (["--seconds", "0"], "out of range"),
+        (["--trace", "x.csv"], "set loss_model or jitter_model"),
+        (["--input", "x.wav"], "add --audio"),
+        (["--audio", "--input", "/no/such.wav", "--seconds", "1"], "/no/such.wav"),
+        (["--audio", "--model", "nosuch", "--seconds", "1"], "nosuch"),
+        (["--out", "/proc/nothing", "--seconds", "1"], "/proc/nothing"),
+        (["--profile", "wifi", "--print-netem", "eth0"], "netem has no jitter model spikes"),
+    ],
+)
+def test_mistakes_are_one_line(arguments: list[str], what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert what in captured.err
+    assert captured.err.count("\n") == 1

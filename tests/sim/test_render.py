@@ -1,0 +1,134 @@
+"""Rendering against the streaming decoder, decision by decision, as a call's playout runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from voicelink_client.playout import Playout
+
+from tests.models import speech_like
+from voicelink.codec.api import Codec, load_codec
+from voicelink.core.events import Conceal, Play, PlayoutDecision, Skip, Stretch, Wait
+from voicelink.frame import Frame
+from voicelink.sim.call import simulate
+from voicelink.sim.render import aligned, encode, render
+from voicelink.sim.scenario import scenario_from
+from voicelink.sim.trace import CONCEAL, KINDS, PLAY, SKIP, STRETCH, EndTrace, Trace
+from voicelink.units import FRAME_SAMPLES
+
+SECONDS = 3.0
+ALL = list(range(7))
+CONDITIONS: list[dict[str, Any]] = [
+    {},
+    {"loss": 0.2, "burst": 3, "seed": 1},
+    {"loss": 0.3, "redundancy": 2, "redundant_bits": 10, "seed": 2},
+    {"drift_ppm": -30_000.0, "loss": 0.1},  # skips and stretches
+    {"drift_ppm": 30_000.0},
+    {"loss": 0.6, "burst": 30, "seed": 3},  # long gaps fade to comfort noise
+    {"changes": [{"at_s": 1.0, "bitrate_bps": 1000}, {"at_s": 2.0, "bitrate_bps": 5500}], "loss": 0.1},
+]
+
+
+@pytest.fixture(scope="module")
+def traces() -> list[Trace]:
+    return [simulate(scenario_from({"seconds": SECONDS, **values})) for values in CONDITIONS]
+
+
+@pytest.fixture(scope="module")
+def clip() -> np.ndarray:
+    return speech_like(int(SECONDS * 22_050))
+
+
+def decisions(end: EndTrace, frames: list[Frame]) -> list[PlayoutDecision]:
+    """What the session decided, as it said it."""
+    run, made = 0, list[PlayoutDecision]()
+    for kind, index, bits in zip(end.kind.tolist(), end.index.tolist(), end.bits.tolist(), strict=True):
+        run = run + 1 if kind == CONCEAL else 0
+        if kind in (PLAY, SKIP):
+            made.append((Play if kind == PLAY else Skip)(frames[index].truncated(bits)))
+        else:
+            made.append(Conceal(index, run) if kind == CONCEAL else Stretch() if kind == STRETCH else Wait())
+    return made
+
+
+def played_live(trace: Trace, clip: np.ndarray, codec: Codec, listener: int) -> np.ndarray:
+    """Through the client's own playout, one decision after the other."""
+    end = trace.ends[listener]
+    frames = encode(clip, trace.ends[1 - listener].sent_bits, codec)
+    playout = Playout(codec.decoder(), iter(decisions(end, frames)).__next__)
+    return np.concatenate([playout.next_slot()[1] for _ in range(int((end.kind != SKIP).sum()))])
+
+
+@pytest.fixture(scope="module")
+def harmonic(harmonic_folder: Path) -> Codec:
+    return load_codec(harmonic_folder, "torch")
+
+
+@pytest.mark.parametrize(
+    ("kind", "engine", "which"),
+    [("harmonic", "torch", ALL), ("harmonic", "onnx", ALL), ("bigvgan", "torch", [3, 5]), ("bigvgan", "onnx", [3])],
+)
+def test_equals_the_calls_own_playout(
+    kind: str, engine: Any, which: list[int], traces: list[Trace], clip: np.ndarray, request: pytest.FixtureRequest
+) -> None:
+    folder = request.getfixturevalue(f"{kind}_folder")
+    codec, live = load_codec(folder, engine), load_codec(folder, "onnx")
+    chosen = [traces[i] for i in which]
+    for trace, sound in zip(chosen, render(chosen, clip, codec), strict=True):
+        expected = played_live(trace, clip, live, 1)
+        assert sound.shape == expected.shape
+        assert np.abs(sound - expected).max() < 1e-4
+        assert np.abs(expected).max() > 0.01
+
+
+def test_every_decision_occurs_in_these_traces(traces: list[Trace]) -> None:
+    kinds = np.concatenate([trace.ends[1].kind for trace in traces])
+    assert set(kinds.tolist()) == set(range(len(KINDS)))
+
+
+def test_either_end_can_listen(traces: list[Trace], clip: np.ndarray, harmonic: Codec) -> None:
+    live = load_codec(harmonic.info.folder, "onnx")
+    (sound,) = render([traces[3]], clip, harmonic, listener=0)
+    assert np.abs(sound - played_live(traces[3], clip, live, 0)).max() < 1e-4
+
+
+def test_one_trace_sounds_as_among_many(traces: list[Trace], clip: np.ndarray, harmonic: Codec) -> None:
+    told: list[float] = []
+    together = render(traces, clip, harmonic, progress=told.append)
+    (alone,) = render([traces[1]], clip, harmonic)
+    assert np.abs(together[1] - alone).max() < 1e-4
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+
+
+def test_a_clip_is_coded_once_for_equal_bits(
+    traces: list[Trace],
+    clip: np.ndarray,
+    harmonic: Codec,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = []
+    monkeypatch.setattr(harmonic, "encoder", lambda **kw: made.append(kw) or Codec.encoder(harmonic, **kw))
+    render([traces[i] for i in (0, 1, 2, 5)], clip, harmonic)
+    assert len(made) == 1
+
+
+def test_no_traces_are_no_sound(clip: np.ndarray, harmonic: Codec) -> None:
+    assert render([], clip, harmonic) == []
+
+
+def test_alignment_is_by_frame(traces: list[Trace], clip: np.ndarray) -> None:
+    """What a listener would hear of a perfect codec stands exactly against what was said."""
+    for trace in traces:
+        end = trace.ends[1]
+        heard = np.zeros(int((end.kind != SKIP).sum()) * FRAME_SAMPLES, np.float32)
+        for kind, index, slot in zip(end.kind, end.index, end.slot, strict=True):
+            if kind in (PLAY, CONCEAL):
+                piece = clip[index * FRAME_SAMPLES : (index + 1) * FRAME_SAMPLES]
+                heard[slot * FRAME_SAMPLES : slot * FRAME_SAMPLES + len(piece)] = piece
+        said, got = aligned(end, clip, heard)
+        assert np.array_equal(said, got)
+        assert len(said) > 0.8 * len(clip)
