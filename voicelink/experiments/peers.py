@@ -9,7 +9,6 @@ wait on average in that cell: what comes later is lost.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,8 +26,6 @@ RTP_HEADER_BYTES: Final = 12
 HEADER_BYTES: Final = IP_UDP_HEADER_BYTES + RTP_HEADER_BYTES
 #: Longest packet of a peer, ms: what Opus can do at most.
 LONGEST_MS: Final = 120
-CODEC2_DELAY_SAMPLES: Final = 80
-"""By which decoded Codec2 is late against its input, at 8 kHz (found by cross-correlation; tested)."""
 
 
 @dataclass(frozen=True)
@@ -101,30 +98,31 @@ def _opus(chosen: PeerPlan, said: NDArray[np.float32], scenario: Scenario, buffe
     speech = resample(said, SAMPLE_RATE_HZ, opus.RATE_HZ)
     expected = round(100 * scenario.loss)
     packets, delay = opus.code(speech, chosen.packet_ms, chosen.payload_bytes, expected)
-    arrived, figures = _carry(chosen, packets, scenario, buffer_ms)
+    arrived, figures = _carry(chosen, packets, scenario, buffer_ms, 1000 * delay / opus.RATE_HZ)
     heard = opus.decode(arrived, chosen.packet_ms)[delay : delay + len(speech)]
     return PeerCall(heard, opus.RATE_HZ, figures)
 
 
 def _codec2(chosen: PeerPlan, said: NDArray[np.float32], scenario: Scenario, buffer_ms: float) -> PeerCall:
     speech = resample(said, SAMPLE_RATE_HZ, codec2.RATE_HZ)
-    frames = codec2.code(np.pad(speech, (0, CODEC2_DELAY_SAMPLES)), chosen.mode)
+    delay = codec2.DELAY_SAMPLES[chosen.mode]
+    frames = codec2.code(np.pad(speech, (0, delay)), chosen.mode)
     size = codec2.MODES[chosen.mode][1]
     many = chosen.payload_bytes // size
     packets = [b"".join(frames[at : at + many]) for at in range(0, len(frames), many)]
-    arrived, figures = _carry(chosen, packets, scenario, buffer_ms)
+    arrived, figures = _carry(chosen, packets, scenario, buffer_ms, 1000 * delay / codec2.RATE_HZ)
     there: list[bytes | None] = []
     for sent, packet in zip(packets, arrived, strict=True):
         count = len(sent) // size
         there += [None] * count if packet is None else [packet[i * size : (i + 1) * size] for i in range(count)]
-    heard = codec2.decode(there, chosen.mode)[CODEC2_DELAY_SAMPLES : CODEC2_DELAY_SAMPLES + len(speech)]
+    heard = codec2.decode(there, chosen.mode)[delay : delay + len(speech)]
     return PeerCall(heard, codec2.RATE_HZ, figures)
 
 
 def _carry(
-    chosen: PeerPlan, packets: list[bytes], scenario: Scenario, buffer_ms: float
+    chosen: PeerPlan, packets: list[bytes], scenario: Scenario, buffer_ms: float, codec_ms: float
 ) -> tuple[list[bytes | None], dict[str, Any]]:
-    """Packets as they are there at their playout time, None for those that are not, and the figures."""
+    """Packets as they are there at their playout time, None for those that are not, and the figures; `codec_ms` is the codec's look-ahead."""
     link = Link(scenario.link(0), 0, scenario.trace_data)
     changes = list(scenario.changes)
     sent_ns, came_ns = [], []
@@ -141,7 +139,7 @@ def _carry(
     there = [None if came is None or is_late else packet
              for came, is_late, packet in zip(came_ns, late, packets, strict=True)]  # fmt: skip
     lost = sum(came is None for came in came_ns)
-    delay_ms = chosen.packet_ms + scenario.encode_ms + wait_ns / NS_PER_MS + scenario.decode_ms
+    delay_ms = codec_ms + chosen.packet_ms + scenario.encode_ms + wait_ns / NS_PER_MS + scenario.decode_ms
     return there, {
         "packets": len(packets),
         "wire_kbps": round(chosen.wire_kbps, 4),
@@ -157,9 +155,6 @@ def _carry(
         "peer_packet_ms": chosen.packet_ms,
         "peer_bitrate_bps": chosen.mode or chosen.bitrate_bps,
     }
-
-
-Runner = Callable[[PeerPlan, NDArray[np.float32], Scenario, float], PeerCall]
 
 
 def impossible(codec: str, wire_kbps: float) -> ConfigError:
