@@ -52,7 +52,7 @@ def decode(frames: Sequence[bytes | None], mode: int) -> NDArray[np.float32]:
     done = subprocess.run(command, input=bytes(data), capture_output=True, check=False)
     if done.returncode:
         raise RuntimeError(f"codec2_decode failed: {done.stderr.decode(errors='replace').strip().splitlines()[-1:]}")
-    return np.frombuffer(done.stdout, np.int16).astype(np.float32) / 32768
+    return np.frombuffer(done.stdout, np.int16).astype(np.float32) / np.float32(32768)
 
 
 def _codec(mode: int) -> Any:

@@ -122,7 +122,10 @@ def _codec2(chosen: PeerPlan, said: NDArray[np.float32], scenario: Scenario, buf
 def _carry(
     chosen: PeerPlan, packets: list[bytes], scenario: Scenario, buffer_ms: float, codec_ms: float
 ) -> tuple[list[bytes | None], dict[str, Any]]:
-    """Packets as they are there at their playout time, None for those that are not, and the figures; `codec_ms` is the codec's look-ahead."""
+    """Packets as they are at their playout time, None for those that are not there, and the figures.
+
+    `codec_ms` is the codec's own look-ahead.
+    """
     link = Link(scenario.link(0), 0, scenario.trace_data)
     changes = list(scenario.changes)
     sent_ns, came_ns = [], []
