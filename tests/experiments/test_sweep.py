@@ -138,7 +138,9 @@ def test_ctrl_c_stops_with_a_word_and_exit_code_130(protocol: tuple[Path, Path],
     assert run.returncode == 130
     assert b"--resume goes on" in said.splitlines()[-1]
     assert (tmp_path / "out" / "rows.csv").exists()
-    assert start(path, tmp_path / "out", "--resume").wait(timeout=120) == 0
+    again = start(path, tmp_path / "out", "--resume")
+    again.communicate(timeout=120)
+    assert again.returncode == 0
     assert tables(tmp_path / "out") == tables(whole)
 
 

@@ -57,7 +57,7 @@ def cluster(units: Iterable[Unit], address: str) -> Finished:
     with _client(address) as client:
         threads = max(1, sum(client.nthreads().values()))
         running: dict[Any, Unit] = {}
-        done: Any = as_completed()  # type: ignore[no-untyped-call]
+        done: Any = as_completed(loop=client.loop)  # type: ignore[no-untyped-call]
         while waiting or running:
             while waiting and len(running) < 2 * threads:
                 unit = waiting.popleft()

@@ -17,6 +17,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,19 +34,20 @@ class Store:
         """Open `folder` for `plan`. Raises ConfigError where that is not possible or would mix two sweeps."""
         self.folder = folder
         self.done: dict[int, list[Row]] = {}
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._lock = (folder / ".lock").open("w")
-            _lock(self._lock, folder)
-            self._begin(json.loads(json.dumps(plan)), resume=resume)
-            self._journal = (folder / "rows.jsonl").open("ab")
-        except OSError as error:
-            raise ConfigError(f"{folder}: cannot be written ({error.strerror or error}); give another --out") from None
+        with ExitStack() as opened:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                _lock(opened.enter_context((folder / ".lock").open("w")), folder)
+                self._begin(json.loads(json.dumps(plan)), resume=resume)
+                self._journal = opened.enter_context((folder / "rows.jsonl").open("ab"))
+            except OSError as error:
+                reason = error.strerror or error
+                raise ConfigError(f"{folder}: cannot be written ({reason}); give another --out") from None
+            self._opened = opened.pop_all()
 
     def close(self) -> None:
         """Give the folder free."""
-        self._journal.close()
-        self._lock.close()
+        self._opened.close()
 
     def add(self, unit: int, rows: list[Row], files: Mapping[str, bytes]) -> None:
         """Keep a finished piece of work: first its files, then its line, which says that all is there."""
