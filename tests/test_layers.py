@@ -42,6 +42,7 @@ def v(*names: str) -> tuple[str, ...]:
 
 SCIENCE = ("numpy", "scipy", "torch", "librosa", "matplotlib", "dask", "distributed", "pandas", "pyarrow")
 TRAINING = ("soundfile", "soxr", "pyworld", "pesq", "pystoi", "onnx", "onnxruntime", "safetensors", "toml")
+JUDGES = ("visqol", "speechmos", "faster_whisper", "jiwer", "pycodec2")
 
 #: By the longest prefix of a module's name.
 RULES: dict[str, Rule] = {
@@ -59,7 +60,7 @@ RULES: dict[str, Rule] = {
         ("numpy",),
         PURE | {"array", "csv", "difflib", "hashlib", "json", "pathlib", "random", "tomllib"},
     ),
-    "voicelink.experiments": Rule(("voicelink",), (*SCIENCE, *TRAINING)),
+    "voicelink.experiments": Rule(("voicelink",), (*SCIENCE, *TRAINING, *JUDGES)),
     "voicelink.train": Rule(("voicelink",), (*SCIENCE, *TRAINING)),
     "voicelink.cli": Rule(OURS, ("typer", "rich", "click")),
     "voicelink.commands": Rule(OURS, ("typer", "rich", "click", "numpy")),

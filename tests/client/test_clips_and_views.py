@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 from voicelink_client.call import CallStatus
-from voicelink_client.clips import bundled_clips, clip_for, fill
+from voicelink_client.clips import bundled_clips, clip_for
 from voicelink_client.views import LineView, LiveView, describe, meter
 
+from voicelink.audio.repeat import fill
 from voicelink.core.events import Agreed, CallMissed, Connected, Ended, EndReason, Registered
 from voicelink.core.stats import Stats
 
