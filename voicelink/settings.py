@@ -103,6 +103,15 @@ class ServerSettings:
     max_registrations: int = setting(10_000, "most names registered at a time", low=1, high=10_000_000)
     max_calls: int = setting(1_000, "most calls relayed at a time", low=1, high=1_000_000)
     registration_lifetime_s: int = setting(60, "a name not refreshed for so long is forgotten, s", low=3, high=3_600)
+    name_hold_s: int = setting(
+        2_592_000, "a name belongs to its key for so long after it was last registered, s", low=0, high=315_360_000
+    )
+    requests_per_s: int = setting(
+        20, "most requests a second of one address that has proved itself", low=1, high=100_000
+    )
+    strangers_per_s: int = setting(
+        2_000, "most requests a second answered in all to addresses that have not", low=1, high=1_000_000
+    )
     call_idle_s: int = setting(60, "a call without a datagram for so long is forgotten, s", low=3, high=3_600)
 
 

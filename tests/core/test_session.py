@@ -271,4 +271,4 @@ def test_a_name_in_use_is_refused() -> None:
     world.session(other, BASE, name="bob").listen(world.now_ns, SERVER)
     ended = last(world, other)
     assert ended.reason is EndReason.SERVER
-    assert ended.detail.startswith("the name bob is in use; take another, or try again in 60 s")
+    assert ended.detail.startswith("the name bob belongs to another key; take another")

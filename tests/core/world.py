@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import random
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from voicelink.core.events import Event
 from voicelink.core.session import Session
 from voicelink.core.switchboard import Switchboard
 from voicelink.frame import Frame
+from voicelink.secure.identity import Credentials
 from voicelink.settings import Address, ServerSettings, SessionSettings
 from voicelink.units import FRAME_SAMPLES, NS_PER_MS, NS_PER_S, SAMPLE_RATE_HZ
 
@@ -63,11 +63,19 @@ class World:
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._order = 0
 
-    def session(self, address: Address, settings: SessionSettings = BASE, **changes: object) -> Session:
+    def session(
+        self,
+        address: Address,
+        settings: SessionSettings = BASE,
+        *,
+        credentials: Credentials | None = None,
+        **changes: object,
+    ) -> Session:
         made = Session(
             replace(settings, **changes),  # type: ignore[arg-type]
             entropy=seeded_entropy(address[1]),
             local_addresses=[address],
+            credentials=credentials,
         )
         self.machines[address] = made
         self.events[address], self.played[address] = [], []
@@ -77,7 +85,6 @@ class World:
         made = Switchboard(
             settings or ServerSettings(),
             entropy=seeded_entropy(1),
-            mac=lambda data: hashlib.blake2b(data, key=b"secret").digest(),
         )
         self.machines[SERVER] = made
         return made
