@@ -47,9 +47,14 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] | None = None,
+    secret: bool = False,
 ) -> Any:
-    """A dataclass field with its help text and what is allowed: `low`..`high` inclusive, or `choices`."""
-    return field(default=default, metadata={"text": text, "low": low, "high": high, "choices": choices})
+    """A dataclass field with its help text and what is allowed: `low`..`high` inclusive, or `choices`.
+
+    The value of a `secret` one is never shown.
+    """
+    metadata = {"text": text, "low": low, "high": high, "choices": choices, "secret": secret}
+    return field(default=default, metadata=metadata, repr=not secret)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +189,14 @@ class AudioSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class KeySettings:
+    """Who we are and whom we know."""
+
+    folder: str = setting("", "folder of our key and of the keys of those we know; empty for ~/.config/voicelink")
+    passphrase: str = setting("", "both ends must know it for a call to come about; empty for none", secret=True)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything a configuration file can set, one field a table."""
 
@@ -192,3 +205,4 @@ class Settings:
     link: LinkSettings = field(default_factory=LinkSettings)
     codec: CodecSettings = field(default_factory=CodecSettings)
     audio: AudioSettings = field(default_factory=AudioSettings)
+    keys: KeySettings = field(default_factory=KeySettings)

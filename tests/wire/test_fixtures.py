@@ -101,8 +101,8 @@ def test_every_truncation_of_a_good_datagram_is_told(name: str) -> None:
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("bad_*.bin")), ids=lambda p: p.stem)
 def test_bad_datagrams_are_told(path: Path) -> None:
+    data = path.read_bytes()
     with pytest.raises((PacketError, ControlError)):
-        data = path.read_bytes()
         Opener(SECRET).open(split(data)[0], data) if "sealed" in path.stem else parse(data)
 
 

@@ -80,30 +80,23 @@ class Handshakes(CallSteps):
     def _on_opening(
         self, link: CallLink, opening: Opening, message: HandshakeMessage, source: Address, now_ns: int
     ) -> bool:
+        """A datagram of our own call; False where it is not the callee's, or comes out of turn."""
         if self.state is not State.CALLING:
             return False
         match message:
-            case Reply():
-                if not opening.take_reply(message, now_ns):
-                    return False
+            case Reply() if taken := opening.take_reply(message, now_ns):
                 self._on_reply(link, opening, now_ns)
-                return True
-            case Cookie():
-                if not opening.take_cookie(message, now_ns):
-                    return False
+            case Cookie() if taken := opening.take_cookie(message, now_ns):
                 link.send_handshake(opening.message, link.paths.primary)
-                return True
-            case Refusal():
-                if not opening.take_refusal(message, now_ns):
-                    return False
+            case Refusal() if taken := opening.take_refusal(message, now_ns):
                 self._on_refusal(message.code, VERSION)
-                return True
-            case Init() if opening.is_ours(message):
+            case Init() if taken := opening.is_ours(message):
                 text = f"{format_address(source)} is our own address: this would call itself"
                 self._finish(ev.Ended(EndReason.UNREACHABLE, False, text))
-                return True
-        opening.spoil(now_ns)
-        return False
+            case Init() | Finish():
+                taken = False
+                opening.spoil(now_ns)
+        return taken
 
     def _on_reply(self, link: CallLink, opening: Opening, now_ns: int) -> None:
         """The callee showed its key: send ours and the hello, unless it is not the key we know."""
@@ -205,8 +198,8 @@ class Handshakes(CallSteps):
 def changed_key(label: str, public: bytes) -> str:
     """The warning for a peer whose key is not the one remembered under `label`."""
     return (
-        f"THE KEY OF {label} HAS CHANGED to {fingerprint(public)}: somebody may be posing as {label}. If they tell you "
-        f"that they have a new one: voicelink keys forget {label}"
+        f"THE KEY OF {label} HAS CHANGED to {fingerprint(public)}: somebody may be posing as {label}. "
+        f"If they tell you that they have a new key, give up the old one with `voicelink keys --forget`"
     )
 
 

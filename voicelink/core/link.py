@@ -22,8 +22,8 @@ MAX_PROBES: Final = 64
 class CallLink:
     """Datagrams of one call collect in `outbox`; `primary` is the peer, or the relay where `relayed`.
 
-    The caller's link has an `opening`, which carries the hello. `secure` gives it keys; until then nothing can be sealed
-    or opened.
+    The caller's link has an `opening`, which carries the hello. `secure` gives it keys; until then nothing can be
+    sealed or opened.
     """
 
     def __init__(

@@ -3,8 +3,8 @@
 As in ICE (RFC 8445): each end probes the addresses that the other named, and every address that a probe
 came from (section 7.3.1.4); an address whose probe was answered from there is validated. Unlike ICE each end
 moves by itself, since each only chooses where it sends to. In a direct call an end follows a peer whose address
-changes (a NAT that forgot, another network): after an authenticated datagram from the new address, and after a probe was
-answered from there (a path challenge, as in RFC 9000 section 9.3).
+changes (a NAT that forgot, another network): after an authenticated datagram from the new address, and after a
+probe was answered from there (a path challenge, as in RFC 9000 section 9.3).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Paths:
         self._stopped, self._due_ns = True, None
 
     def add(self, address: Address) -> None:
-        """Note an address of the peer: a candidate, or where a datagram of it came from. Bounded: new ones push out old."""
+        """Note an address of the peer: a candidate, or where a datagram of it came from. New ones push out old."""
         if (":" in address[0]) != (":" in self.primary[0]) or address in self._known:
             return
         if len(self._known) >= MAX_ADDRESSES:

@@ -50,8 +50,8 @@ Outcome: TypeAlias = Registered | Placed | Denied | NoReply
 class Registration:
     """Requests to one server, with their cookies and retransmissions.
 
-    Datagrams collect in `outbox`; the owner sends them to `server`. `start` (4 random bytes) is where the ids of requests
-    begin: nobody off the path can guess them, and a later session at the same port does not repeat them.
+    Datagrams collect in `outbox`; the owner sends them to `server`. `start` (4 random bytes) is where the ids of
+    requests begin: nobody off the path can guess them, and a later session at the same port does not repeat them.
     """
 
     def __init__(self, server: Address, identity: Identity, start: bytes, timeout_ns: int) -> None:

@@ -21,7 +21,6 @@ from voicelink.secure.seal import Protection
 from voicelink.settings import Address, SessionSettings
 from voicelink.units import NS_PER_MS, NS_PER_S
 from voicelink.wire import control as msg
-from voicelink.wire import rendezvous as rv
 from voicelink.wire.schema import clip
 
 #: How long the end of a call is told to a peer that does not confirm it.

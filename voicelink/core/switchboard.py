@@ -1,7 +1,7 @@
 """The server as one machine: a front door, and behind it directory and relay, at one socket.
 
-The front door reads a header and a cookie and nothing else. An address without a good cookie gets one, in a reply shorter
-than its request, as long as the bucket for strangers has tokens; one with a good cookie has a bucket of its own.
+The front door reads a header and a cookie and nothing else. An address without a good cookie gets one, in a reply
+shorter than its request, as long as the bucket for strangers has tokens; one with a good cookie has its own bucket.
 """
 
 from __future__ import annotations

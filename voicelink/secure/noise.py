@@ -160,7 +160,7 @@ class HandshakeState:
             assert self._psk is not None
             symmetric.mix_key_and_hash(self._psk)
             return
-        initiators, responders = token
+        initiators, responders = token[0], token[1]
         mine, theirs = (initiators, responders) if self._initiator else (responders, initiators)
         private = self._ephemeral if mine == "e" else self._static
         symmetric.mix_key(diffie_hellman(private, self._remote_ephemeral if theirs == "e" else self.remote_static))
