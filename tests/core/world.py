@@ -60,6 +60,9 @@ class World:
         self.machines: dict[Address, Session | Switchboard] = {}
         self.events: dict[Address, list[Event]] = {}
         self.played: dict[Address, list[ev.PlayoutDecision]] = {}
+        self.capture: list[tuple[bytes, Address, Address]] = []
+        self.alter: Callable[[bytes, Address, Address], list[bytes]] = lambda data, source, to: [data]
+        """Somebody on the way: what becomes of a datagram."""
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._order = 0
 
@@ -69,11 +72,12 @@ class World:
         settings: SessionSettings = BASE,
         *,
         credentials: Credentials | None = None,
+        seed: int | None = None,
         **changes: object,
     ) -> Session:
         made = Session(
             replace(settings, **changes),  # type: ignore[arg-type]
-            entropy=seeded_entropy(address[1]),
+            entropy=seeded_entropy(address[1] if seed is None else seed),
             local_addresses=[address],
             credentials=credentials,
         )
@@ -116,8 +120,10 @@ class World:
     def drain(self) -> None:
         for address, machine in self.machines.items():
             for data, to in machine.datagrams_to_send(self.now_ns):
+                self.capture.append((data, address, to))
                 for after_ns in self.link.fates_ns(address, to):
-                    self.at(self.now_ns + after_ns, self._delivery(data, address, to))
+                    for altered in self.alter(data, address, to):
+                        self.at(self.now_ns + after_ns, self._delivery(altered, address, to))
             if isinstance(machine, Session):
                 while (event := machine.next_event()) is not None:
                     self.events[address].append(event)

@@ -118,7 +118,7 @@ class Door:
         try:
             callee = Callee(connection_id, init, self._credentials, self._entropy)
         except NoiseError:
-            return None
+            return self.refuse(RefusalCode.TAMPERED, init.echo, now_ns)
         if len(self._visitors) >= MAX_WAITING:
             del self._visitors[next(iter(self._visitors))]
         self._visitors[connection_id, source] = Visitor(source, init, callee, now_ns)
