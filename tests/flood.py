@@ -1,8 +1,8 @@
 """`python -m tests.flood`: a flood of hellos at a server that relays calls; loopback only, by hand.
 
-A server, a process with `--calls` calls through it (both ends of each, at the pace of real ones), and a process that sends
-`--rate` requests a second from some hundred addresses of 127.0.0.0/8. Prints one JSON line: what was sent, what the
-calls lost, and how much memory the server took before, during and after.
+A server, a process with `--calls` calls through it (both ends of each, at the pace of real ones), and a process that
+sends `--rate` requests a second from some hundred addresses of 127.0.0.0/8. Prints one JSON line: what was sent, what
+the calls lost, and how much memory the server took before, during and after.
 """
 
 from __future__ import annotations
@@ -42,12 +42,21 @@ def main() -> int:
     parser.add_argument("--rate", type=int, default=30_000)
     parser.add_argument("--calls", type=int, default=20)
     options = parser.parse_args()
-    arguments = [sys.executable, "-m", "voicelink_server", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--json"]
+    arguments = [
+        sys.executable,
+        "-m",
+        "voicelink_server",
+        "--listen",
+        "127.0.0.1:0",
+        "--metrics",
+        "127.0.0.1:0",
+        "--json",
+    ]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
             where = json.loads(server.stdout.readline())
-            print(json.dumps(measure(server.pid, where, options)), flush=True)
+            sys.stdout.write(json.dumps(measure(server.pid, where, options)) + "\n")
         finally:
             server.kill()
     return 0
@@ -68,7 +77,9 @@ def measure(pid: int, where: dict[str, str], options: argparse.Namespace) -> dic
     lost = ours.recv()
     for process in (flooder, callers):
         process.join()
-    memory["peak"] = int(next(s for s in Path(f"/proc/{pid}/status").read_text().splitlines() if "VmHWM" in s).split()[1])
+    memory["peak"] = int(
+        next(s for s in Path(f"/proc/{pid}/status").read_text().splitlines() if "VmHWM" in s).split()[1]
+    )
     share = cpu(pid) - cpu_s
     return flooded | lost | {"server_memory_kib": memory, "server_cpu_s": round(share, 1)} | scrape(where["metrics"])
 

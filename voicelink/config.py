@@ -22,6 +22,7 @@ PREFIX: Final = "VOICELINK_"
 #: Where a value came from when nobody set it.
 DEFAULT_SOURCE: Final = "default"
 COMMAND_LINE: Final = "command line"
+MAX_FILE_BYTES: Final = 1 << 20
 #: What is shown in place of a secret.
 HIDDEN: Final = "(hidden)"
 
@@ -108,7 +109,11 @@ def as_dict(effective: Effective) -> dict[str, dict[str, Any]]:
 # ---- reading -------------------------------------------------------------------------------------
 def _from_file(path: Path) -> Iterator[tuple[str, Any]]:
     try:
-        data = toml.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(MAX_FILE_BYTES + 1)
+        if len(text) > MAX_FILE_BYTES:
+            raise ConfigError(f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB, hence no settings file")
+        data = toml.loads(text.decode())
     except OSError as error:
         raise ConfigError(f"cannot read settings from {path}: {error.strerror or error}") from None
     except UnicodeDecodeError:

@@ -206,9 +206,12 @@ def test_the_passphrase_cannot_be_taken_out_on_the_way(pattern: int) -> None:
 
 def test_our_own_handshake_reflected() -> None:
     world = pair()
-    world.alter = lambda data, source, to: world.at(  # type: ignore[assignment, return-value]
-        world.now_ns + 1000, lambda: world.machines[source].handle_datagram(data, to, world.now_ns)
-    ) or []
+    world.alter = lambda data, source, to: (
+        world.at(  # type: ignore[assignment, return-value]
+            world.now_ns + 1000, lambda: world.machines[source].handle_datagram(data, to, world.now_ns)
+        )
+        or []
+    )
     ended, seconds = outcome(world)
     assert (ended.reason, seconds < 2) == (EndReason.UNREACHABLE, True)
     assert "call itself" in ended.detail
@@ -413,7 +416,7 @@ def test_a_whole_call_replayed_changes_nothing(relayed: bool) -> None:
         machine = world.machines[address]
         assert isinstance(machine, Session)
         for data, source, to in captured:
-            if to == address and source != SERVER or split(data)[0].kind is not Kind.SERVER:
+            if (to == address and source != SERVER) or split(data)[0].kind is not Kind.SERVER:
                 for claimed in (source, ("192.0.2.66", 6)):
                     machine.handle_datagram(data, claimed, world.now_ns)
         assert machine.datagrams_to_send(world.now_ns) == []
@@ -581,9 +584,7 @@ def test_an_unprotected_end_and_a_protected_one_never_understand_each_other() ->
         world = World()
         for address, protection in zip((A, B), sides, strict=True):
             extra = {} if protection is None else {"protection": protection}
-            made = Session(
-                World().session(address)._settings, entropy=random.Random(address[1]).randbytes, **extra
-            )  # type: ignore[arg-type]
+            made = Session(World().session(address)._settings, entropy=random.Random(address[1]).randbytes, **extra)  # type: ignore[arg-type]
             world.machines[address] = made
             world.events[address], world.played[address] = [], []
         world.machines[B].listen(world.now_ns)

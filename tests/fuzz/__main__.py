@@ -48,12 +48,13 @@ def run(made: Targets | Readers, count: int, options: dict[str, object]) -> None
             early_kib = resident_kib()
         if now_s - shown_s > 10:
             shown_s = now_s
-            print(f"{made.sent} in {now_s - start_s:.0f} s, {resident_kib()} KiB", file=sys.stderr, flush=True)
+            sys.stderr.write(f"{made.sent} in {now_s - start_s:.0f} s, {resident_kib()} KiB\n")
     gc.collect()
     seconds = time.monotonic() - start_s
     figures = {"sent": made.sent, "per_s": round(made.sent / seconds), "slowest_thousand_s": round(slowest_s, 2)}
     memory = {"kib_at_a_tenth": early_kib, "kib_at_the_end": resident_kib(), "kib_peak": peak_kib()}
-    print(json.dumps(options | figures | memory), flush=True)
+    sys.stdout.write(json.dumps(options | figures | memory) + "\n")
+    sys.stdout.flush()
 
 
 def resident_kib() -> int:

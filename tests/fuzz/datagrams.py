@@ -1,8 +1,8 @@
 """Damaged datagrams against sessions in every state, the server, and the parsers.
 
-What must hold for each one: no exception, nothing sent that is longer in all than what came (unless it came under the
-peer's own key), nothing sent at all for bytes that nobody authenticated beyond handshake and front door, and tables that
-stay within their bounds.
+What must hold for each one: no exception, nothing sent that is longer in all than what came (unless it came under
+the peer's own key), nothing sent at all for bytes that nobody authenticated beyond handshake and front door, and
+tables that stay within their bounds.
 """
 
 from __future__ import annotations

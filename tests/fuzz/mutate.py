@@ -5,7 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-EXTREMES = (b"\x00", b"\xff", b"\x7f", b"\x80", b"\xdc\xff\xff", b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xc7")
+EXTREMES = (
+    b"\x00",
+    b"\xff",
+    b"\x7f",
+    b"\x80",
+    b"\xdc\xff\xff",
+    b"\xdd\xff\xff\xff\xff",
+    b"\xdf\xff\xff\xff\xff",
+    b"\xc7",
+)
 
 
 def mutated(rng: random.Random, corpus: Sequence[bytes], most_bytes: int) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from getpass import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -58,7 +58,7 @@ class CallOptions:
     passphrase: Annotated[
         str | None,
         typer.Option(metavar="TEXT|-", help="Both ends must give the same; - asks, so that it shows nowhere."),
-    ] = None
+    ] = field(default=None, repr=False)
     keys: Annotated[str | None, typer.Option(metavar="DIR", help="Folder of keys (default ~/.config/voicelink).")] = (
         None
     )

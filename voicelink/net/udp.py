@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
+import logging
 import os
 import socket
 import threading
@@ -27,6 +28,8 @@ from voicelink.net.port import DatagramPort, Deadline, Impairment
 from voicelink.secure.identity import Credentials
 from voicelink.settings import Address, SessionSettings
 from voicelink.wire.packet import is_media
+
+log = logging.getLogger(__name__)
 
 #: `close` waits so long for the peer to confirm the end (the machine itself gives up after 2 s).
 CLOSE_TIMEOUT_S = 2.5
@@ -198,6 +201,7 @@ class SessionDriver:
         self._send(out)
         self._timer.set(due_ns)
         for event in events:
+            log.debug("event %r", event)
             self._events.put_nowait(event)
             if isinstance(event, Ended):
                 self._ended.set()
