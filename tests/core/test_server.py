@@ -115,6 +115,29 @@ def test_nothing_answers_a_request_shorter_than_the_reply() -> None:
     assert client.raw(Ring(1, "bob", b""), B) == []
 
 
+def test_no_request_is_amplified() -> None:
+    """Every request there is, and the relayed kinds, from an address that has shown nothing."""
+    factors = {}
+    requests: list[ClientMessage] = [
+        padded(Register(1, "x" * 64, BOB.public, bytes(16), b"")), padded(Ring(2, "x" * 64, b"")),
+        Register(3, "", b"", b"", b""), Ring(4, "", b""), Unregister(5, "bob", BOB.public, bytes(16)), Release(6, 7),
+    ]  # fmt: skip
+    for number, request in enumerate(requests):
+        for cookie in (NO_COOKIE, bytes(range(16))):
+            client = Client()
+            data = join(Header(Kind.SERVER, request.id, 0), encode_request(request, cookie))
+            client.machine.handle_datagram(data, C, client.now_ns)
+            out = sum(len(d) for d, _ in client.machine.datagrams_to_send(client.now_ns))
+            factors[f"{type(request).__name__} {number}"] = out / len(data)
+    for kind in (Kind.MEDIA, Kind.CONTROL, Kind.HANDSHAKE):
+        client = Client()
+        client.machine.handle_datagram(join(Header(kind, 7, 0), bytes(100)), C, client.now_ns)
+        factors[kind.name] = float(len(client.machine.datagrams_to_send(client.now_ns)))
+    print("bytes out over bytes in:", {k: round(v, 2) for k, v in factors.items()})  # noqa: T201 (shown with -s)
+    assert max(factors.values()) <= 1.0
+    assert factors["Register 0"] > 0
+
+
 def test_register_ring_and_relay() -> None:
     client = Client()
     registered = client.register("bob", B)
