@@ -147,6 +147,16 @@ def test_no_file_imports_against_the_rules() -> None:
     assert not found, "\n".join(found)
 
 
+def test_nothing_that_holds_a_real_call_can_leave_out_its_protection() -> None:
+    """`secure/null.py` is for simulations and speed tests; no option, setting or message may lead to it."""
+    allowed = ("voicelink/sim/", "voicelink/experiments/", "voicelink/commands/bench.py", "voicelink/secure/null.py")
+    for path in FILES:
+        source = (ROOT / path).read_text(encoding="utf-8")
+        if not path.startswith(allowed):
+            names = [name for _, name in imported(source, module_name(path))]
+            assert not any(under(name, ("voicelink.secure.null",)) for name in names), path
+
+
 def test_every_exception_is_still_needed() -> None:
     for path, names in ONLY_IN.items():
         if (ROOT / path).exists():

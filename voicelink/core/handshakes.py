@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import Final
 
 from voicelink.core import events as ev
@@ -47,7 +47,7 @@ REFUSALS: Final = {
 }
 
 
-class Handshakes(CallSteps):
+class Handshakes(CallSteps, ABC):
     """From the first datagram to the keys, on both sides."""
 
     _missed_ns: int | None = None

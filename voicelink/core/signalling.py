@@ -78,6 +78,8 @@ class Signalling(Handshakes):
             self._finish(ev.Ended(EndReason.CANCELLED, False, detail or "stopped before there was a call"))
         elif self.state is State.INCOMING:
             self.refuse(now_ns, detail)
+        elif self.state is State.CALLING and self._call_link().secrets is None:  # nobody to tell, and no key to do so
+            self._finish(ev.Ended(EndReason.CANCELLED, False, detail or "the caller gave up"))
         elif self.state in (State.CALLING, State.RINGING):
             self._leave(EndReason.CANCELLED, detail or "the caller gave up", now_ns)
         else:
