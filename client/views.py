@@ -155,11 +155,12 @@ def meter(dbfs: float) -> Text:
 
 def _known(security: Security) -> str:
     """What we know of the peer's key, in a few words."""
-    passphrase = " and passphrase" if security.passphrase else ""
-    return {
-        Trust.KNOWN: f"with the known key{passphrase} of {security.label}",
-        Trust.NEW: f"with a key{passphrase} not seen before ({fingerprint(security.peer_public)})",
-    }.get(security.trust, f"with a key{passphrase} but no name")
+    passphrase = " and the same passphrase" if security.passphrase else ""
+    key = {
+        Trust.KNOWN: f"with the known key of {security.label}",
+        Trust.NEW: f"with a key not seen before ({fingerprint(security.peer_public)})",
+    }.get(security.trust, "with a key but no name")
+    return key + passphrase
 
 
 def _path(path: Address, relayed: bool) -> str:
