@@ -45,7 +45,8 @@ def test_lines_for_people_and_for_programs(capsys: pytest.CaptureFixture[str]) -
     assert lines[0] == "socket at 127.0.0.1:4000"
     assert lines[1] == (
         "connected with bob, through the relay at 127.0.0.1:5000, with a key not seen before "
-        f"({fingerprint(bytes(32))}) and the same passphrase; nobody listens in if both of you see: MELON RIVER PIANO CEDAR"
+        f"({fingerprint(bytes(32))}) and the same passphrase; "
+        "nobody listens in if both of you see: MELON RIVER PIANO CEDAR"
     )
     events = [json.loads(line) for line in lines[3:]]
     assert [event["event"] for event in events] == ["ready", "Connected", "status"]
