@@ -292,7 +292,7 @@ def test_strangers_have_one_rate_in_all_and_those_who_proved_themselves_pass() -
 
 
 def test_names_and_calls_expire() -> None:
-    client = Client(registration_lifetime_s=10, call_idle_s=20)
+    client = Client(registration_lifetime_s=10, call_idle_s=20, name_hold_s=100)
     client.register("bob", B)
     placed = client.ring("bob", A)
     assert isinstance(placed, Placed)

@@ -18,7 +18,7 @@ import numpy as np
 from tests.core.world import frame
 from voicelink.audio.files import read_audio
 from voicelink.audio.wav import WavWriter
-from voicelink.codec.model_folder import read_info, shipped_models
+from voicelink.codec.model_folder import read_info, weights_root
 from voicelink.codec.safetensors import read_tensors, write_tensors
 from voicelink.codec.vlk import EncodedSpeech
 from voicelink.config import load, sample
@@ -73,7 +73,7 @@ class Readers:
             "vlk": [s.to_bytes() for s in speech],
             "tensors": [tensors.read_bytes()],
             "settings": [whole.encode(), *[settings.encode()] * 9],
-            "info": [(shipped_models()[0].folder / "model.toml").read_bytes()],
+            "info": [next(weights_root().glob("*/model.toml")).read_bytes()],
             "peers": [(self._keys.folder / PEERS_FILE).read_bytes()],
             "identity": [(self._keys.folder / IDENTITY_FILE).read_bytes()],
             "sound": [sound.read_bytes()],
