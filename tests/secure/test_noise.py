@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from noise.connection import Keypair, NoiseConnection
 
-from voicelink.secure.noise import HandshakeState, NoiseError, diffie_hellman, public_key
+from voicelink.secure.noise import HandshakeState, KeyPair, NoiseError
 
 VECTORS = json.loads((Path(__file__).parent / "noise_vectors.json").read_text())["vectors"]
 
@@ -63,8 +63,8 @@ def test_published_vectors(vector: dict[str, Any]) -> None:
         nonce = bytes(4) + counts[sender].to_bytes(8, "little")
         counts[sender] += 1
         assert ChaCha20Poly1305(keys[sender]).encrypt(nonce, payload, b"") == ciphertext
-    assert initiator.remote_static == public_key(bytes.fromhex(vector["resp_static"]))
-    assert responder.remote_static == public_key(bytes.fromhex(vector["init_static"]))
+    assert initiator.remote_static == KeyPair(bytes.fromhex(vector["resp_static"])).public
+    assert responder.remote_static == KeyPair(bytes.fromhex(vector["init_static"])).public
 
 
 @pytest.mark.parametrize("pattern", ["XX", "XXpsk3"])
@@ -90,7 +90,7 @@ def test_the_other_implementation_understands_us(pattern: str, hash_name: str, w
             assert bytes(theirs.read_message(ours.write(payload))) == payload
         else:
             assert ours.read(bytes(theirs.write_message(payload))) == payload
-    assert ours.remote_static == public_key(their_static)
+    assert ours.remote_static == KeyPair(their_static).public
     assert ours.handshake_hash == theirs.get_handshake_hash()
     send, receive = ours.split() if we_initiate else ours.split()[::-1]
     assert bytes(theirs.decrypt(ChaCha20Poly1305(send).encrypt(bytes(12), b"to them", b""))) == b"to them"
@@ -134,7 +134,7 @@ def test_turns_keys_and_patterns_are_checked() -> None:
     with pytest.raises(ValueError, match="pattern XXpsk3 needs a"):
         pair("XXpsk3")
     with pytest.raises(NoiseError, match="no secret"):
-        diffie_hellman(bytes([1]) * 32, bytes(32))
+        KeyPair(bytes([1]) * 32).agree(bytes(32))
 
 
 def test_exported_keys_follow_the_handshake() -> None:

@@ -1,6 +1,6 @@
 """The callee's side of handshakes: who may come in, and how many may stand before the door at a time.
 
-A handshake costs a callee four X25519 operations (a fifth of a millisecond) and a slot in a small table. Where more
+A handshake costs a callee five X25519 operations (about a millisecond in all) and a slot in a small table. Where more
 come than a user can want, an address has to show a cookie first, as in WireGuard: then a forged source address gets
 nothing but a cookie, which is shorter than what it sent.
 """

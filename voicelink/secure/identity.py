@@ -11,7 +11,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from voicelink.secure.noise import KEY_BYTES, diffie_hellman, public_key
+from voicelink.secure.noise import KEY_BYTES, KeyPair
 
 _SALT: Final = b"voicelink passphrase, version 2"
 
@@ -19,13 +19,13 @@ _SALT: Final = b"voicelink passphrase, version 2"
 class Identity:
     """An X25519 key pair. Its text forms show the public key only."""
 
-    __slots__ = ("_private", "public")
+    __slots__ = ("_pair", "_private", "public")
 
     def __init__(self, private: bytes) -> None:
         if len(private) != KEY_BYTES:
             raise ValueError(f"a private key has {KEY_BYTES} bytes")
-        self._private = private
-        self.public = public_key(private)
+        self._private, self._pair = private, KeyPair(private)
+        self.public = self._pair.public
 
     @classmethod
     def generate(cls, entropy: Callable[[int], bytes]) -> Identity:
@@ -39,7 +39,7 @@ class Identity:
 
     def agree(self, other_public: bytes) -> bytes:
         """The secret (32 bytes) shared with the owner of `other_public`. Raises NoiseError."""
-        return diffie_hellman(self._private, other_public)
+        return self._pair.agree(other_public)
 
     def __repr__(self) -> str:
         return f"Identity({fingerprint(self.public)})"

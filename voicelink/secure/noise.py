@@ -37,17 +37,21 @@ class NoiseError(Exception):
         self.part = part
 
 
-def public_key(private: bytes) -> bytes:
-    """The X25519 public key (32 bytes) of a private one."""
-    return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+class KeyPair:
+    """An X25519 key pair from a private key of 32 bytes."""
 
+    __slots__ = ("_private", "public")
 
-def diffie_hellman(private: bytes, public: bytes) -> bytes:
-    """The X25519 shared secret (32 bytes). Raises NoiseError for a public key of low order."""
-    try:
-        return X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(public))
-    except ValueError:
-        raise NoiseError("a public key that leads to no secret") from None
+    def __init__(self, private: bytes) -> None:
+        self._private = X25519PrivateKey.from_private_bytes(private)
+        self.public = self._private.public_key().public_bytes_raw()
+
+    def agree(self, public: bytes) -> bytes:
+        """The secret (32 bytes) shared with the owner of `public`. Raises NoiseError for a key of low order."""
+        try:
+            return self._private.exchange(X25519PublicKey.from_public_bytes(public))
+        except ValueError:
+            raise NoiseError("a public key that leads to no secret") from None
 
 
 class HandshakeState:
@@ -73,7 +77,7 @@ class HandshakeState:
             raise ValueError(f"pattern {pattern} {'needs a' if psk is None else 'takes no'} pre-shared key")
         self._messages = PATTERNS[pattern]
         self._initiator = initiator
-        self._static, self._ephemeral, self._psk = static, ephemeral, psk
+        self._static, self._ephemeral, self._psk = KeyPair(static), KeyPair(ephemeral), psk
         self._symmetric = _SymmetricState(f"Noise_{pattern}_25519_ChaChaPoly_{hash_name}".encode(), hash_name)
         self._symmetric.mix_hash(prologue)
         self._done = 0
@@ -101,13 +105,13 @@ class HandshakeState:
         out = b""
         for token in self._turn(writing=True):
             if token == "e":
-                public = public_key(self._ephemeral)
+                public = self._ephemeral.public
                 symmetric.mix_hash(public)
                 if self._psk is not None:
                     symmetric.mix_key(public)  # section 9.2
                 out += public
             elif token == "s":
-                out += symmetric.encrypt_and_hash(public_key(self._static))
+                out += symmetric.encrypt_and_hash(self._static.public)
             else:
                 self._mix(token, symmetric)
         self._done += 1
@@ -162,8 +166,8 @@ class HandshakeState:
             return
         initiators, responders = token[0], token[1]
         mine, theirs = (initiators, responders) if self._initiator else (responders, initiators)
-        private = self._ephemeral if mine == "e" else self._static
-        symmetric.mix_key(diffie_hellman(private, self._remote_ephemeral if theirs == "e" else self.remote_static))
+        pair = self._ephemeral if mine == "e" else self._static
+        symmetric.mix_key(pair.agree(self._remote_ephemeral if theirs == "e" else self.remote_static))
 
 
 class _SymmetricState:
