@@ -12,17 +12,18 @@ from typing import Any, Protocol
 from voicelink_client.engine import CallCodec, Engine
 from voicelink_client.figures import call_figures
 
-from voicelink.core.events import Agreed, Connected, Ended, EndReason, Event, IncomingCall
+from voicelink.core.events import Agreed, Connected, Ended, EndReason, Event, IncomingCall, Security
 from voicelink.core.stats import Stats
 from voicelink.errors import CallError, ConfigError, VoicelinkError
 from voicelink.net.udp import Impairment, SessionDriver
+from voicelink.secure.identity import Credentials, Trust
 from voicelink.settings import Address, SessionSettings, parse_address
 
 STATUS_EVERY_S = 0.25
 #: A caller who plays a file hangs up so long after its end, so that the last words arrive.
 TAIL_S = 1.0
 #: Ends of a call that nobody wanted.
-BROKEN = {EndReason.SILENCE, EndReason.SERVER}
+BROKEN = {EndReason.SILENCE, EndReason.SERVER, EndReason.KEY, EndReason.TAMPERED}
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ class CallPlan:
     """Hang up so long after the call was answered."""
     end_with_input: bool = False
     """Hang up when the file that is the microphone has been spoken."""
+    credentials: Credentials | None = None
+    """Who we are and whom we know; None for a key of this call alone."""
+    remember: Callable[[str, bytes], None] | None = None
+    """Called with label and key of a peer met for the first time."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,9 @@ async def run_call(
     call = _Call(plan, engine, view, hang_up or asyncio.Event())
     try:
         settings = replace(plan.session, model_ids=(codec.model_id,))
-        driver = await SessionDriver.open(settings, local=plan.local, impairment=impairment)
+        driver = await SessionDriver.open(
+            settings, local=plan.local, impairment=impairment, credentials=plan.credentials
+        )
         try:
             with _signals(call.interrupt):
                 return await call.run(driver)
@@ -131,6 +138,7 @@ class _Call:
         self._loop = asyncio.get_running_loop()
         self._failure: Exception | None = None
         self._agreed: Agreed | None = None
+        self._security: Security | None = None
         self._interrupted = self._hanging_up = False
         self._input_ended_s: float | None = None
         self._asking: asyncio.Future[bool] | None = None
@@ -152,7 +160,7 @@ class _Call:
         await asyncio.to_thread(self._engine.stop)
         if self._failure is not None:
             raise _as_call_error(self._failure) from self._failure
-        figures = call_figures(stats, self._agreed, self._engine, ended)
+        figures = call_figures(stats, self._agreed, self._engine, ended, self._security)
         return CallOutcome(ended, self._agreed is not None, self._interrupted, stats, figures)
 
     async def _until_ended(self, driver: SessionDriver) -> Ended:
@@ -179,7 +187,9 @@ class _Call:
         if isinstance(event, IncomingCall):
             self._asking = asyncio.ensure_future(self._answer(event, driver))
         elif isinstance(event, Connected):
-            self._agreed = event.agreed
+            self._agreed, self._security = event.agreed, event.security
+            if event.security.trust is Trust.NEW and self._plan.remember is not None:
+                self._plan.remember(event.security.label, event.security.peer_public)
             self._engine.start(driver, event.agreed.bits_max, self._engine_failed)
 
     async def _answer(self, call: IncomingCall, driver: SessionDriver) -> bool:

@@ -116,7 +116,7 @@ def _opening(figures: Figures) -> str:
     return (
         f"{figures['seconds']:.1f} s over UDP on this machine, {rate:.2f} kbit/s of codec data each way "
         f"({figures['wire_kbps']:.1f} kbit/s with IP and UDP headers), mouth to ear "
-        f"{page.number(delay['p50'])} ms (median). The call is not encrypted."
+        f"{page.number(delay['p50'])} ms (median). The call was encrypted end to end."
     )
 
 

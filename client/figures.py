@@ -6,17 +6,21 @@ from typing import Any
 
 from voicelink_client.engine import Engine
 
-from voicelink.core.events import Agreed, Ended
+from voicelink.core.events import Agreed, Ended, Security
 from voicelink.core.stats import Stats
+from voicelink.secure.identity import fingerprint
 from voicelink.units import bitrate_bps
 
 
-def call_figures(stats: Stats, agreed: Agreed | None, engine: Engine, ended: Ended | None) -> dict[str, Any]:
+def call_figures(
+    stats: Stats, agreed: Agreed | None, engine: Engine, ended: Ended | None, security: Security | None = None
+) -> dict[str, Any]:
     """One end's call: the session's counts, what was agreed, how it ended, and what it cost this machine.
 
     `bitrate_bps` is the negotiated codec bitrate, `wire_kbps` the media rate sent with IPv4 and UDP headers,
     `seconds` how long sound ran, `cpu_rtf` the process's CPU time over that (1.0 is one core), `underruns`
-    and `overruns` how often the loudspeaker ran dry and captured sound was lost.
+    and `overruns` how often the loudspeaker ran dry and captured sound was lost. `peer_key`, `peer_trust` and `words`
+    say whom the call was with.
     """
     figures = stats.to_dict()
     if agreed is not None:
@@ -26,6 +30,12 @@ def call_figures(stats: Stats, agreed: Agreed | None, engine: Engine, ended: End
             "frames_per_packet": agreed.frames_per_packet,
             "redundancy": agreed.redundancy,
             "model_id": agreed.model_id,
+        }
+    if security is not None:
+        figures |= {
+            "peer_key": fingerprint(security.peer_public),
+            "peer_trust": security.trust.value,
+            "words": list(security.words),
         }
     if ended is not None:
         figures |= {"end": str(ended.reason), "end_by_peer": ended.by_peer, "end_detail": ended.detail}

@@ -32,7 +32,7 @@ class Recorder:
         self._resampler = StreamResampler(said_rate_hz, SAMPLE_RATE_HZ)
         self._sides = [np.zeros(0, np.float32), np.zeros(0, np.float32)]
         try:
-            self._writer: WavWriter | None = WavWriter(path, SAMPLE_RATE_HZ, channels=2)
+            self._writer: WavWriter | None = WavWriter(path, SAMPLE_RATE_HZ, channels=2, private=True)
         except OSError as error:
             raise AudioError(f"{path}: cannot be written ({error.strerror or error})") from error
 

@@ -23,7 +23,9 @@ from voicelink.core.events import (
     PeerRinging,
     Registered,
     RegistrationLost,
+    Security,
 )
+from voicelink.secure.identity import Trust, fingerprint
 from voicelink.settings import Address, format_address
 
 LINE_EVERY_S = 5.0
@@ -116,14 +118,16 @@ def describe(event: Event) -> str:
         case RegistrationLost():
             text = f"the server at {format_address(event.server)} is gone ({event.detail}); trying again"
         case IncomingCall():
-            text = f"{event.peer_name or 'somebody'} calls from {format_address(event.source)}"
+            who = f"{event.peer_name or 'somebody'} calls from {format_address(event.source)}"
+            text = f"{who}, {_known(event.security)}"
         case CallMissed():
             text = f"{event.peer_name or 'somebody'} called in vain: {event.detail or event.reason}"
         case PeerRinging():
             text = "ringing"
         case Connected():
             path = _path(event.path, event.relayed)
-            text = f"connected with {event.peer_name or 'the peer'}, {path}; the call is not encrypted"
+            with_whom = f"connected with {event.peer_name or 'the peer'}, {path}, {_known(event.security)}"
+            text = f"{with_whom}; nobody listens in if both of you see: {' '.join(event.security.words).upper()}"
         case PathChanged():
             text = f"media now goes {_path(event.path, event.relayed)}"
         case Ended():
@@ -147,6 +151,16 @@ def meter(dbfs: float) -> Text:
     filled = round(METER_CELLS * min(1.0, max(0.0, 1 - dbfs / METER_FLOOR_DBFS)))
     style = "red" if dbfs > -3 else "yellow" if dbfs > -12 else "green"
     return Text.assemble(("▮" * filled, style), ("▯" * (METER_CELLS - filled), "dim"))
+
+
+def _known(security: Security) -> str:
+    """What we know of the peer's key, in a few words."""
+    passphrase = " and the same passphrase" if security.passphrase else ""
+    key = {
+        Trust.KNOWN: f"with the known key of {security.label}",
+        Trust.NEW: f"with a key not seen before ({fingerprint(security.peer_public)})",
+    }.get(security.trust, "with a key but no name")
+    return key + passphrase
 
 
 def _path(path: Address, relayed: bool) -> str:

@@ -4,5 +4,6 @@
 SIGINT and then returns. `voicelink_server.app.run_server` is the same with an event loop of its own (uvloop
 where there is one), and returns when the server has stopped.
 
-It relays what it cannot vouch for: calls are not encrypted yet, so whoever runs the server can listen.
+It relays what it cannot read: calls are encrypted end to end. It knows names, addresses, public keys, and when who
+calls whom.
 """

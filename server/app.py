@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -13,7 +12,6 @@ from collections.abc import Callable, Iterator
 
 from voicelink_server.metrics import MetricsServer, render
 
-from voicelink.core.directory import Mac
 from voicelink.core.switchboard import Switchboard
 from voicelink.net.address import resolve_local
 from voicelink.net.loop import run
@@ -36,7 +34,7 @@ async def main_async(
     `json_output`. Raises CallError where an address cannot be listened at, ConfigError where it is none.
     """
     stop = stop or asyncio.Event()
-    machine = Switchboard(settings, entropy=os.urandom, mac=keyed_mac(os.urandom(32)))
+    machine = Switchboard(settings, entropy=os.urandom)
     async with contextlib.AsyncExitStack() as stack:
         driver = await stack.enter_async_context(await RelayDriver.open(machine, await resolve_local(settings.listen)))
         where = {"listening": format_address(driver.local_address)}
@@ -54,11 +52,6 @@ async def main_async(
 def run_server(settings: ServerSettings, *, json_output: bool = False) -> None:
     """`main_async` on an event loop of its own. Raises as it does."""
     run(main_async(settings, json_output=json_output, say=_say))
-
-
-def keyed_mac(secret: bytes) -> Mac:
-    """A keyed hash (BLAKE2b, RFC 7693) for the directory's cookies; `secret` has 16..64 bytes."""
-    return lambda data: hashlib.blake2b(data, key=secret, digest_size=32).digest()
 
 
 @contextlib.contextmanager

@@ -38,7 +38,10 @@ def render(machine: Switchboard) -> str:
         ("calls_total", "counter", "Calls set up", relay.calls_total),
         ("registers_total", "counter", "Registrations and refreshes", directory.registers),
         ("rings_total", "counter", "Requests to reach a name", directory.rings),
-        ("cookies_total", "counter", "Cookies given to addresses not yet seen", directory.retries),
+        ("cookies_total", "counter", "Cookies given to addresses not yet seen", machine.cookies_sent),
+        ("strangers_dropped_total", "counter", "Requests without a cookie over the rate", machine.dropped_strangers),
+        ("requests_dropped_total", "counter", "Requests of addresses over their rate", machine.dropped_requests),
+        ("names_kept", "gauge", "Names registered now or kept for their owners", machine.directory.names_kept),
         ("denied_total", "counter", "Requests denied", directory.denied),
     ]
     return "".join(

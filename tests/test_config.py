@@ -97,9 +97,20 @@ def test_the_sample_and_the_description_are_toml(tmp_path: Path) -> None:
     lines = [line[1:] for line in sample().splitlines() if line[:1] == "#" and line[1:2] != " "]
     tables = [line for line in sample().splitlines() if line.startswith("[")]
     assert len(lines) == len(as_dict(effective))
-    assert tables == ["[session]", "[server]", "[link]", "[codec]", "[audio]"]
+    assert tables == ["[session]", "[server]", "[link]", "[codec]", "[audio]", "[keys]"]
 
 
 def test_the_sample_uncommented_is_the_defaults(tmp_path: Path) -> None:
     text = "\n".join(line[1:] if line[:1] == "#" and line[1:2] != " " else line for line in sample().splitlines())
     assert load(write(tmp_path, text), {}).settings == Settings()
+
+
+def test_a_secret_is_never_shown(tmp_path: Path) -> None:
+    effective = load(None, {"VOICELINK_KEYS_PASSPHRASE": "open sesame"})
+    assert effective.settings.keys.passphrase == "open sesame"
+    shown = describe(effective) + str(as_dict(effective)) + repr(effective.settings)
+    assert "sesame" not in shown
+    assert "(hidden)" in shown
+    with pytest.raises(ConfigError) as failed:
+        load(write(tmp_path, 'keys.passphrase = "open\\u0007sesame"'), {})
+    assert "sesame" not in str(failed.value)

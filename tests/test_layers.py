@@ -49,8 +49,9 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(BASE, Rule(BASE, (), PURE)),
     "voicelink": Rule(v("codec")),  # the package itself: its public names
     "voicelink.config": Rule(BASE, ("toml",)),
+    "voicelink.keystore": Rule((*BASE, *v("secure")), ("toml",)),
     "voicelink.wire": Rule(BASE, ("msgpack",), PURE),
-    "voicelink.secure": Rule((*BASE, *v("wire")), ("cryptography",), PURE | {"hashlib", "hmac"}),
+    "voicelink.secure": Rule((*BASE, *v("wire")), ("cryptography",), PURE | {"base64", "copy", "hashlib", "hmac"}),
     "voicelink.core": Rule((*BASE, *v("wire", "secure")), (), PURE),
     "voicelink.codec": Rule((*BASE, *v("audio.resampler")), ("numpy", "toml")),
     "voicelink.audio": Rule(BASE, ("numpy", "soxr")),
@@ -66,7 +67,7 @@ RULES: dict[str, Rule] = {
     "voicelink.commands": Rule(OURS, ("typer", "rich", "click", "numpy")),
     "voicelink_server": Rule((*BASE, *v("config", "core", "net")), ("uvloop",)),
     "voicelink_client": Rule(
-        (*BASE, *v("config", "core", "net", "wire", "codec", "audio")),
+        (*BASE, *v("config", "core", "keystore", "net", "secure", "wire", "codec", "audio")),
         ("numpy", "sounddevice", "textual", "rich"),
     ),
 }
@@ -147,6 +148,16 @@ def test_no_file_imports_against_the_rules() -> None:
     assert not found, "\n".join(found)
 
 
+def test_nothing_that_holds_a_real_call_can_leave_out_its_protection() -> None:
+    """`secure/null.py` is for simulations and speed tests; no option, setting or message may lead to it."""
+    allowed = ("voicelink/sim/", "voicelink/experiments/", "voicelink/commands/bench.py", "voicelink/secure/null.py")
+    for path in FILES:
+        source = (ROOT / path).read_text(encoding="utf-8")
+        if not path.startswith(allowed):
+            names = [name for _, name in imported(source, module_name(path))]
+            assert not any(under(name, ("voicelink.secure.null",)) for name in names), path
+
+
 def test_every_exception_is_still_needed() -> None:
     for path, names in ONLY_IN.items():
         if (ROOT / path).exists():
@@ -165,6 +176,10 @@ def test_every_exception_is_still_needed() -> None:
         ("voicelink/core/x.py", "from ..net import udp", "voicelink.net.udp"),
         ("voicelink/core/x.py", "from voicelink import codec", "voicelink.codec"),
         ("voicelink/core/x.py", "import importlib\n", "importlib"),
+        ("voicelink/secure/x.py", "import os", "os"),
+        ("voicelink/secure/x.py", "import secrets", "secrets"),
+        ("voicelink/secure/x.py", "from voicelink.core.link import CallLink", "voicelink.core.link.CallLink"),
+        ("voicelink/core/x.py", "import cryptography", "cryptography"),
         ("voicelink/wire/x.py", "from voicelink.core.stats import Stats", "voicelink.core.stats.Stats"),
         ("voicelink/net/x.py", "import voicelink.sim.link", "voicelink.sim.link"),
         ("voicelink/net/x.py", "import numpy", "numpy"),

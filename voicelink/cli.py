@@ -11,7 +11,21 @@ from typing import Annotated, Final
 import typer
 
 import voicelink
-from voicelink.commands import bench, call, config, demo, devices, files, proxy, server, simulate, sweep, train, weights
+from voicelink.commands import (
+    bench,
+    call,
+    config,
+    demo,
+    devices,
+    files,
+    keys,
+    proxy,
+    server,
+    simulate,
+    sweep,
+    train,
+    weights,
+)
 from voicelink.errors import VoicelinkError
 
 INTERRUPTED: Final = 130
@@ -32,7 +46,7 @@ app = typer.Typer(
     help="Two-party voice calls over UDP on a neural speech codec at 86 bit/s to 5.5 kbit/s.",
     epilog="Start with: voicelink demo",
 )
-for module in (demo, call, server, devices, files, simulate, sweep, proxy, config, weights, train, bench):
+for module in (demo, call, server, devices, files, keys, simulate, sweep, proxy, config, weights, train, bench):
     module.register(app)
 
 

@@ -22,6 +22,9 @@ PREFIX: Final = "VOICELINK_"
 #: Where a value came from when nobody set it.
 DEFAULT_SOURCE: Final = "default"
 COMMAND_LINE: Final = "command line"
+MAX_FILE_BYTES: Final = 1 << 20
+#: What is shown in place of a secret.
+HIDDEN: Final = "(hidden)"
 
 _ADDRESSES: Final = {"server.listen", "server.metrics"}
 _NAME_BYTES: Final = 64
@@ -70,7 +73,7 @@ def describe(effective: Effective) -> str:
     for table, entries in _tables():
         lines.append(f"[{table}]")
         for entry in entries:
-            value = getattr(getattr(effective.settings, table), entry.name)
+            value = _shown(entry, getattr(getattr(effective.settings, table), entry.name))
             text = f"{entry.name} = {_toml(value)}"
             lines.append(f"{text:44}  # {effective.source(f'{table}.{entry.name}')}")
         lines.append("")
@@ -95,7 +98,7 @@ def as_dict(effective: Effective) -> dict[str, dict[str, Any]]:
     """By key: value and source, for JSON."""
     return {
         f"{table}.{entry.name}": {
-            "value": getattr(getattr(effective.settings, table), entry.name),
+            "value": _shown(entry, getattr(getattr(effective.settings, table), entry.name)),
             "source": effective.source(f"{table}.{entry.name}"),
         }
         for table, entries in _tables()
@@ -106,7 +109,11 @@ def as_dict(effective: Effective) -> dict[str, dict[str, Any]]:
 # ---- reading -------------------------------------------------------------------------------------
 def _from_file(path: Path) -> Iterator[tuple[str, Any]]:
     try:
-        data = toml.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(MAX_FILE_BYTES + 1)
+        if len(text) > MAX_FILE_BYTES:
+            raise ConfigError(f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB, hence no settings file")
+        data = toml.loads(text.decode())
     except OSError as error:
         raise ConfigError(f"cannot read settings from {path}: {error.strerror or error}") from None
     except UnicodeDecodeError:
@@ -140,7 +147,7 @@ def _parse_text(entry: Field[Any], text: str, variable: str) -> Any:
         if kind in ("int", "float"):
             return int(text) if kind == "int" else float(text)
     except (ValueError, KeyError):
-        raise ConfigError(f"{variable}: {text!r} is not {_KINDS[str(kind)]}") from None
+        raise ConfigError(f"{variable}: {text!r} is not {_KINDS[str(kind)]}") from None  # no secret is a number
     if kind == "tuple[str, ...]":
         return [part.strip() for part in text.split(",") if part.strip()]
     return text
@@ -153,7 +160,7 @@ def check_value(entry: Field[Any], key: str, value: Any, source: str) -> Any:
     Raises ConfigError that names `source`, `key`, the value and what is allowed.
     """
     kind = str(entry.type)
-    where = f"{source}: {key} = {value!r}"
+    where = f"{source}: {key} = {_shown(entry, value)!r}"
     if kind == "tuple[str, ...]" and isinstance(value, (list, tuple)):
         if all(isinstance(item, str) and item for item in value):
             return tuple(value)
@@ -234,6 +241,11 @@ def _allowed(entry: Field[Any]) -> str:
     if choices:
         return " or ".join(choices)
     return "" if low is None else f"{low}..{high}"
+
+
+def _shown(entry: Field[Any], value: Any) -> Any:
+    """`value`, or that there is one where it is a secret."""
+    return HIDDEN if entry.metadata["secret"] and value else value
 
 
 def _toml(value: Any) -> str:

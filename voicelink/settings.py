@@ -47,9 +47,14 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] | None = None,
+    secret: bool = False,
 ) -> Any:
-    """A dataclass field with its help text and what is allowed: `low`..`high` inclusive, or `choices`."""
-    return field(default=default, metadata={"text": text, "low": low, "high": high, "choices": choices})
+    """A dataclass field with its help text and what is allowed: `low`..`high` inclusive, or `choices`.
+
+    The value of a `secret` one is never shown.
+    """
+    metadata = {"text": text, "low": low, "high": high, "choices": choices, "secret": secret}
+    return field(default=default, metadata=metadata, repr=not secret)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,15 @@ class ServerSettings:
     max_registrations: int = setting(10_000, "most names registered at a time", low=1, high=10_000_000)
     max_calls: int = setting(1_000, "most calls relayed at a time", low=1, high=1_000_000)
     registration_lifetime_s: int = setting(60, "a name not refreshed for so long is forgotten, s", low=3, high=3_600)
+    name_hold_s: int = setting(
+        2_592_000, "a name belongs to its key for so long after it was last registered, s", low=0, high=315_360_000
+    )
+    requests_per_s: int = setting(
+        20, "most requests a second of one address that has proved itself", low=1, high=100_000
+    )
+    strangers_per_s: int = setting(
+        2_000, "most requests a second answered in all to addresses that have not", low=1, high=1_000_000
+    )
     call_idle_s: int = setting(60, "a call without a datagram for so long is forgotten, s", low=3, high=3_600)
 
 
@@ -175,6 +189,14 @@ class AudioSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class KeySettings:
+    """Who we are and whom we know."""
+
+    folder: str = setting("", "folder of our key and of the keys of those we know; empty for ~/.config/voicelink")
+    passphrase: str = setting("", "both ends must know it for a call to come about; empty for none", secret=True)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything a configuration file can set, one field a table."""
 
@@ -183,3 +205,4 @@ class Settings:
     link: LinkSettings = field(default_factory=LinkSettings)
     codec: CodecSettings = field(default_factory=CodecSettings)
     audio: AudioSettings = field(default_factory=AudioSettings)
+    keys: KeySettings = field(default_factory=KeySettings)

@@ -9,8 +9,9 @@ from voicelink_client.clips import bundled_clips, clip_for
 from voicelink_client.views import LineView, LiveView, describe, meter
 
 from voicelink.audio.repeat import fill
-from voicelink.core.events import Agreed, CallMissed, Connected, Ended, EndReason, Registered
+from voicelink.core.events import Agreed, CallMissed, Connected, Ended, EndReason, Registered, Security
 from voicelink.core.stats import Stats
+from voicelink.secure.identity import Trust, fingerprint
 
 AGREED = Agreed("m-1", 8, 32, 2, 0)
 
@@ -37,12 +38,17 @@ def test_lines_for_people_and_for_programs(capsys: pytest.CaptureFixture[str]) -
     for as_json in (False, True):
         view = LineView(as_json)
         view.ready(("127.0.0.1", 4000))
-        view.event(Connected("bob", AGREED, ("127.0.0.1", 5000), relayed=True))
+        security = Security("bob@127.0.0.1:5000", bytes(32), Trust.NEW, ("melon", "river", "piano", "cedar"), True)
+        view.event(Connected("bob", AGREED, ("127.0.0.1", 5000), relayed=True, security=security))
         view.status(CallStatus(Stats(), 1.0, -20.0, -30.0))
         view.close()
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "socket at 127.0.0.1:4000"
-    assert lines[1] == "connected with bob, through the relay at 127.0.0.1:5000; the call is not encrypted"
+    assert lines[1] == (
+        "connected with bob, through the relay at 127.0.0.1:5000, with a key not seen before "
+        f"({fingerprint(bytes(32))}) and the same passphrase; "
+        "nobody listens in if both of you see: MELON RIVER PIANO CEDAR"
+    )
     events = [json.loads(line) for line in lines[3:]]
     assert [event["event"] for event in events] == ["ready", "Connected", "status"]
     assert events[2]["frames_played"] == 0

@@ -14,9 +14,13 @@ from voicelink.core.negotiate import offer_of
 from voicelink.core.session import Session
 from voicelink.core.states import State
 from voicelink.errors import LocalProtocolError
+from voicelink.secure.handshake import Caller
+from voicelink.secure.identity import Credentials, Identity
+from voicelink.secure.seal import Sealer
 from voicelink.settings import Address, SessionSettings
 from voicelink.wire import control as msg
 from voicelink.wire import rendezvous as rv
+from voicelink.wire.handshake import Cookie, Finish, HandshakeMessage, Refusal, RefusalCode, Reply
 from voicelink.wire.packet import Header, Kind, MediaPacket, join
 
 OFFERS = (offer_of(BASE), offer_of(SessionSettings(model_ids=("other",))))
@@ -45,7 +49,7 @@ def peer_message(rng: random.Random) -> msg.ControlMessage:
 
 def server_message(rng: random.Random) -> rv.ServerMessage:
     made: tuple[rv.ServerMessage, ...] = (
-        rv.Retry(0, number(rng), b"cookie"),
+        rv.Retry(0, number(rng), b"a cookie, 16 B..", rng.choice([b"", bytes(32), rng.randbytes(32)])),
         rv.Registered(0, number(rng), rng.randint(1, 100), A),
         rv.Placed(0, number(rng), rng.randint(1, 5), A),
         rv.Denied(0, number(rng), "offline", ""),
@@ -53,20 +57,48 @@ def server_message(rng: random.Random) -> rv.ServerMessage:
     return rng.choice(made)
 
 
-def say(session: Session, rng: random.Random, now_ns: int) -> None:
-    """Something well-formed, mostly of the right call and from the right address."""
+def handshake_message(rng: random.Random) -> HandshakeMessage:
+    """Of the right form, and mostly senseless."""
+    made: tuple[HandshakeMessage, ...] = (
+        Caller(rng.randint(1, 3), Credentials(Identity(rng.randbytes(32))), rng.randbytes).init(),
+        Reply(rng.randbytes(96)),
+        Finish(rng.randbytes(100)),
+        Cookie(rng.randbytes(16), rng.randbytes(16)),
+        Refusal(rng.choice(list(RefusalCode)), rng.randbytes(16)),
+    )
+    return rng.choice(made)
+
+
+def say(world: World, session: Session, rng: random.Random) -> None:
+    """Something well-formed, mostly of the right call, from the right address and under the right key."""
     link, source = session._signalling.link, rng.choice([A, B, SERVER])
     call = rng.randint(0, 3)
     if link is not None and rng.random() < 0.9:
         call, source = link.connection_id, rng.choice(list(link.paths._known))
-    kind = rng.choice([Kind.MEDIA, Kind.CONTROL, Kind.CONTROL, Kind.SERVER])
+    kind = rng.choice([Kind.MEDIA, Kind.CONTROL, Kind.CONTROL, Kind.SERVER, Kind.HANDSHAKE])
+    sealer = sealer_of_the_peer(world, session)
     if kind is Kind.SERVER:
-        source, body = SERVER, rv.encode_rendezvous(server_message(rng))
+        source, data = SERVER, join(Header(kind, 0, 0), rv.encode_reply(server_message(rng)))
+    elif kind is Kind.HANDSHAKE or sealer is None:
+        data = join(Header(Kind.HANDSHAKE, call, 0), bytes(handshake_message(rng)))
     elif kind is Kind.CONTROL:
-        body = msg.encode_control(peer_message(rng))
+        data = sealer.seal(kind, msg.encode_control(peer_message(rng)), world.now_ns)
     else:
-        body = bytes(MediaPacket(rng.randint(0, 0xFFFF), 8, (b"a",) * rng.randint(1, 8)))
-    session.handle_datagram(join(Header(kind, call, rng.randint(0, 0xFFFF)), body), source, now_ns)
+        packet = MediaPacket(rng.randint(0, 0xFFFF), 8, (b"a",) * rng.randint(1, 8))
+        data = sealer.seal(kind, bytes(packet), world.now_ns)
+    session.handle_datagram(data, source, world.now_ns)
+
+
+def sealer_of_the_peer(world: World, session: Session) -> Sealer | None:
+    """What the other end of the session's call seals with; one like it where the other end is in no call any more."""
+    link = session._signalling.link
+    if link is None or link.secrets is None:
+        return None
+    for machine in world.machines.values():
+        other = machine._signalling.link if isinstance(machine, Session) and machine is not session else None
+        if other is not None and other.connection_id == link.connection_id and other._sealer is not None:
+            return other._sealer
+    return Sealer(link.connection_id, link.secrets.receive)
 
 
 def act(world: World, address: Address, rng: random.Random, index: int) -> None:
@@ -86,7 +118,7 @@ def act(world: World, address: Address, rng: random.Random, index: int) -> None:
         elif what < 0.63:
             world.link.blocked = rng.choice(BLOCKED)
         else:
-            say(session, rng, world.now_ns)
+            say(world, session, rng)
     world.run_ms(rng.choice([0, 1, 20, 300, 3000]))
 
 

@@ -271,4 +271,14 @@ def test_a_name_in_use_is_refused() -> None:
     world.session(other, BASE, name="bob").listen(world.now_ns, SERVER)
     ended = last(world, other)
     assert ended.reason is EndReason.SERVER
-    assert ended.detail.startswith("the name bob is in use; take another, or try again in 60 s")
+    assert ended.detail.startswith("the name bob belongs to another key; take another")
+
+
+def test_a_caller_that_gives_up_before_anything_answered_is_done_at_once() -> None:
+    world = pair()
+    world.machines[A].call(("203.0.113.77", 5), world.now_ns)
+    world.run_ms(500)
+    world.machines[A].end(world.now_ns)
+    world.run_ms(0)
+    assert last(world, A) == ev.Ended(EndReason.CANCELLED, False, "the caller gave up")
+    assert world.machines[A].next_timer_ns() is None

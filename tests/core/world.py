@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import random
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from voicelink.core.events import Event
 from voicelink.core.session import Session
 from voicelink.core.switchboard import Switchboard
 from voicelink.frame import Frame
+from voicelink.secure.identity import Credentials
 from voicelink.settings import Address, ServerSettings, SessionSettings
 from voicelink.units import FRAME_SAMPLES, NS_PER_MS, NS_PER_S, SAMPLE_RATE_HZ
 
@@ -60,14 +60,26 @@ class World:
         self.machines: dict[Address, Session | Switchboard] = {}
         self.events: dict[Address, list[Event]] = {}
         self.played: dict[Address, list[ev.PlayoutDecision]] = {}
+        self.capture: list[tuple[bytes, Address, Address]] = []
+        self.alter: Callable[[bytes, Address, Address], list[bytes]] = lambda data, source, to: [data]
+        """Somebody on the way: what becomes of a datagram."""
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._order = 0
 
-    def session(self, address: Address, settings: SessionSettings = BASE, **changes: object) -> Session:
+    def session(
+        self,
+        address: Address,
+        settings: SessionSettings = BASE,
+        *,
+        credentials: Credentials | None = None,
+        seed: int | None = None,
+        **changes: object,
+    ) -> Session:
         made = Session(
             replace(settings, **changes),  # type: ignore[arg-type]
-            entropy=seeded_entropy(address[1]),
+            entropy=seeded_entropy(address[1] if seed is None else seed),
             local_addresses=[address],
+            credentials=credentials,
         )
         self.machines[address] = made
         self.events[address], self.played[address] = [], []
@@ -77,7 +89,6 @@ class World:
         made = Switchboard(
             settings or ServerSettings(),
             entropy=seeded_entropy(1),
-            mac=lambda data: hashlib.blake2b(data, key=b"secret").digest(),
         )
         self.machines[SERVER] = made
         return made
@@ -109,8 +120,10 @@ class World:
     def drain(self) -> None:
         for address, machine in self.machines.items():
             for data, to in machine.datagrams_to_send(self.now_ns):
+                self.capture.append((data, address, to))
                 for after_ns in self.link.fates_ns(address, to):
-                    self.at(self.now_ns + after_ns, self._delivery(data, address, to))
+                    for altered in self.alter(data, address, to):
+                        self.at(self.now_ns + after_ns, self._delivery(altered, address, to))
             if isinstance(machine, Session):
                 while (event := machine.next_event()) is not None:
                     self.events[address].append(event)

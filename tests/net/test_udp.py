@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import threading
 import time
@@ -36,9 +35,7 @@ async def wait_for(driver: SessionDriver, kind: type) -> Any:
 
 
 async def server() -> RelayDriver:
-    secret = os.urandom(32)
-    mac = lambda data: hashlib.blake2b(data, key=secret).digest()  # noqa: E731
-    return await RelayDriver.open(Switchboard(ServerSettings(), entropy=os.urandom, mac=mac), LOOPBACK)
+    return await RelayDriver.open(Switchboard(ServerSettings(), entropy=os.urandom), LOOPBACK)
 
 
 async def client(settings: SessionSettings = SETTINGS, impairment: Link | None = None) -> SessionDriver:

@@ -35,10 +35,12 @@ from voicelink.wire.rendezvous import (
     Retry,
     Ring,
     Unregister,
-    encode_rendezvous,
+    cookie_of,
+    encode_reply,
+    encode_request,
     padded,
-    parse_client_message,
-    parse_server_message,
+    parse_reply,
+    parse_request,
 )
 from voicelink.wire.schema import clip
 
@@ -69,14 +71,15 @@ CONTROL: st.SearchStrategy[ControlMessage] = st.one_of(
     st.builds(Ok, U32, U32),
     st.builds(Report, *[U32] * len(fields(Report))),
 )
+KEY, PROOF, COOKIE = st.binary(max_size=32), st.binary(max_size=16), st.binary(min_size=16, max_size=16)
 FROM_CLIENT = st.one_of(
-    st.builds(Register, U32, texts(64), st.binary(max_size=8), st.binary(max_size=32), st.binary(max_size=400)),
-    st.builds(Unregister, U32, texts(64), st.binary(max_size=8)),
-    st.builds(Ring, U32, texts(64), st.binary(max_size=32), st.binary(max_size=400)),
+    st.builds(Register, U32, texts(64), KEY, PROOF, st.binary(max_size=400)),
+    st.builds(Unregister, U32, texts(64), KEY, PROOF),
+    st.builds(Ring, U32, texts(64), st.binary(max_size=400)),
     st.builds(Release, U32, U32),
 )
 FROM_SERVER = st.one_of(
-    st.builds(Retry, U32, U32, st.binary(max_size=32)),
+    st.builds(Retry, U32, U32, COOKIE, KEY),
     st.builds(Registered, U32, U32, st.integers(1, 86_400), ADDRESS),
     st.builds(Placed, U32, U32, st.integers(1, 0xFFFFFFFF), ADDRESS),
     st.builds(Denied, U32, U32, texts(32), texts(256)),
@@ -90,23 +93,25 @@ def test_control_messages_are_read_as_written(message: ControlMessage) -> None:
     assert len(body) + HEADER_BYTES <= MAX_DATAGRAM_BYTES
 
 
-@given(FROM_CLIENT)
-def test_client_messages_are_read_as_written(message: Any) -> None:
-    assert parse_client_message(encode_rendezvous(message)) == message
+@given(FROM_CLIENT, COOKIE)
+def test_client_messages_are_read_as_written(message: Any, cookie: bytes) -> None:
+    body = encode_request(message, cookie)
+    assert parse_request(body) == message
+    assert cookie_of(body) == cookie
 
 
 @given(FROM_SERVER, FROM_CLIENT)
 def test_server_messages_are_read_as_written_and_never_longer_than_a_request(reply: Any, request: Any) -> None:
-    body = encode_rendezvous(reply)
-    assert parse_server_message(body) == reply
+    body = encode_reply(reply)
+    assert parse_reply(body) == reply
     if isinstance(request, (Register, Ring)):
-        asked = encode_rendezvous(padded(request))
+        asked = encode_request(padded(request), bytes(16))
         assert len(body) <= REQUEST_BYTES <= len(asked) <= REQUEST_BYTES + 2
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_message_or_a_control_error(data: bytes) -> None:
-    for parse in (parse_control, parse_client_message, parse_server_message):
+    for parse in (parse_control, parse_request, parse_reply):
         try:
             parse(data)
         except ControlError:

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from voicelink.errors import ControlError, PacketError
+from voicelink.secure.seal import REKEY_AFTER_NS, Opener, ReplayError, Sealer
 from voicelink.wire.control import Hello, Offer, Report, encode_control, parse_control
+from voicelink.wire.handshake import Cookie, Finish, Init, Pattern, Refusal, RefusalCode, Reply, parse_handshake
 from voicelink.wire.packet import Header, Kind, MediaPacket, join, split
-from voicelink.wire.rendezvous import Register, encode_rendezvous, parse_client_message
+from voicelink.wire.rendezvous import (
+    Register,
+    Retry,
+    cookie_of,
+    encode_reply,
+    encode_request,
+    parse_reply,
+    parse_request,
+)
 
 FOLDER = Path(__file__).parents[1] / "fixtures"
+COOKIE = bytes(range(16))
+SECRET = bytes(range(32))
+HANDSHAKE = Header(Kind.HANDSHAKE, 0x01020304, 0)
 HELLO_OFFER = Offer(("h512-harmonic-1a2b3c4d",), 8, 64, 2, 1, 8, 2)
 
 GOOD = {
@@ -28,7 +42,21 @@ GOOD = {
         Header(Kind.CONTROL, 0x01020304, 0),
         Report(9, 4000000000, 17, 250000, 1000, 31, 4, 66, 2300, 61000),
     ),
-    "server_register": (Header(Kind.SERVER, 0, 1), Register(3, "bob", bytes(range(8)), b"", bytes(300))),
+    "server_register": (
+        Header(Kind.SERVER, 3, 0),
+        (COOKIE, Register(3, "bob", bytes(range(32)), bytes(range(16)), bytes(280))),
+    ),
+    "server_retry": (Header(Kind.SERVER, 0, 0), Retry(0, 3, COOKIE, bytes(range(32)))),
+    "handshake_init": (HANDSHAKE, Init(Pattern.XXPSK3, COOKIE, bytes(range(100, 182)))),
+    "handshake_reply": (HANDSHAKE, Reply(bytes(range(96)))),
+    "handshake_finish": (HANDSHAKE, Finish(bytes(range(64)))),
+    "handshake_cookie": (HANDSHAKE, Cookie(bytes(range(100, 116)), COOKIE)),
+    "handshake_refusal": (HANDSHAKE, Refusal(RefusalCode.BUSY, bytes(range(100, 116)))),
+}
+SEALED = {
+    "sealed_media": GOOD["media_plain"][1],
+    "sealed_media_next_key": GOOD["media_plain"][1],
+    "sealed_control": GOOD["control_report"][1],
 }
 
 
@@ -38,16 +66,22 @@ def parse(datagram: bytes) -> tuple[Header, object]:
         return header, MediaPacket.parse(body)
     if header.kind is Kind.CONTROL:
         return header, parse_control(body)
-    return header, parse_client_message(body)
+    if header.kind is Kind.HANDSHAKE:
+        return header, parse_handshake(body)
+    if header.connection_id:
+        return header, (cookie_of(body), parse_request(body))
+    return header, parse_reply(body)
 
 
-def encode(header: Header, value: object) -> bytes:
-    if isinstance(value, MediaPacket):
-        return join(header, bytes(value))
-    if isinstance(value, Register):
-        return join(header, encode_rendezvous(value))
-    assert isinstance(value, (Hello, Report))
-    return join(header, encode_control(value))
+def encode(header: Header, value: Any) -> bytes:
+    match value:
+        case (cookie, request):
+            return join(header, encode_request(request, cookie))
+        case Retry():
+            return join(header, encode_reply(value))
+        case Hello() | Report():
+            return join(header, encode_control(value))
+    return join(header, bytes(value))
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -67,10 +101,33 @@ def test_every_truncation_of_a_good_datagram_is_told(name: str) -> None:
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("bad_*.bin")), ids=lambda p: p.stem)
 def test_bad_datagrams_are_told(path: Path) -> None:
+    data = path.read_bytes()
     with pytest.raises((PacketError, ControlError)):
-        parse(path.read_bytes())
+        Opener(SECRET).open(split(data)[0], data) if "sealed" in path.stem else parse(data)
+
+
+@pytest.mark.parametrize("name", SEALED)
+def test_sealed_datagrams_open_to_what_was_sealed(name: str) -> None:
+    data = (FOLDER / f"good_{name}.bin").read_bytes()
+    header, _ = split(data)
+    opener = Opener(SECRET)
+    body, counter = opener.open(header, data)
+    assert (header.connection_id, counter) == (0x01020304, header.counter)
+    assert (MediaPacket.parse if header.kind is Kind.MEDIA else parse_control)(body) == SEALED[name]
+    with pytest.raises(ReplayError):
+        opener.open(header, data)
+
+
+def test_the_sealer_makes_the_same_bytes() -> None:
+    sealer = Sealer(0x01020304, SECRET)
+    sealer._counters |= {Kind.MEDIA: 5, Kind.CONTROL: 7}
+    media, report = bytes(SEALED["sealed_media"]), encode_control(SEALED["sealed_control"])  # type: ignore[arg-type]
+    assert sealer.seal(Kind.MEDIA, media, 0) == (FOLDER / "good_sealed_media.bin").read_bytes()
+    assert sealer.seal(Kind.CONTROL, report, 0) == (FOLDER / "good_sealed_control.bin").read_bytes()
+    later_ns = REKEY_AFTER_NS
+    assert sealer.seal(Kind.MEDIA, media, later_ns) == (FOLDER / "good_sealed_media_next_key.bin").read_bytes()
 
 
 def test_all_files_are_tested() -> None:
-    assert {p.stem[5:] for p in FOLDER.glob("good_*.bin")} == set(GOOD)
-    assert len(list(FOLDER.glob("bad_*.bin"))) == 29
+    assert {p.stem[5:] for p in FOLDER.glob("good_*.bin")} == {*GOOD, *SEALED}
+    assert len(list(FOLDER.glob("bad_*.bin"))) == 44

@@ -24,6 +24,9 @@ BLOCK_SAMPLES: Final = 1 << 18
 #: Suffixes of the files that soundfile is asked to read.
 AUDIO_SUFFIXES: Final = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif"})
 
+#: A file may be compressed a thousandfold; what it becomes in memory (2 GiB here) must be bounded.
+MAX_SAMPLES: Final = 1 << 29
+
 _log = logging.getLogger(__name__)
 
 
@@ -112,8 +115,12 @@ def _check_readable(path: Path) -> None:
 
 
 def _first_channel(file: soundfile.SoundFile) -> NDArray[np.float32]:
-    blocks = []
+    """Read block by block: what the header says of the length may be false, and a small file may hold days."""
+    blocks, samples = [], 0
     while len(block := file.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)):
+        samples += len(block)
+        if samples > MAX_SAMPLES:
+            raise AudioError(f"{file.name}: more than {MAX_SAMPLES} samples (3 hours at 48 kHz); cut it into parts")
         blocks.append(block[:, 0].copy())
     return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
 

@@ -7,6 +7,7 @@ the last second plays.
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 from typing import Final
@@ -23,15 +24,15 @@ class WavWriter:
     """Appends float32 blocks to a 16-bit WAV file. Raises OSError where the file cannot be written.
 
     `full` becomes True, and further samples are dropped, when the format's 4 GiB are reached (27 hours of
-    mono at 22 050 Hz).
+    mono at 22 050 Hz). A `private` file that is not there yet is made for its owner only (mode 0600).
     """
 
-    def __init__(self, path: Path, rate_hz: int, channels: int = 1) -> None:
+    def __init__(self, path: Path, rate_hz: int, channels: int = 1, *, private: bool = False) -> None:
         self.path, self.rate_hz, self.channels = path, rate_hz, channels
         self.full = False
         self._data_bytes = 0
         self._unsaved = 0
-        self._file = path.open("wb")
+        self._file = path.open("wb") if not private else open(path, "wb", opener=_for_the_owner)  # noqa: SIM115
         self._update_header()
 
     def write(self, block: NDArray[np.float32]) -> None:
@@ -60,6 +61,10 @@ class WavWriter:
         self._file.seek(HEADER_BYTES + self._data_bytes)
         self._file.flush()
         self._unsaved = 0
+
+
+def _for_the_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _header(data_bytes: int, rate_hz: int, channels: int) -> bytes:

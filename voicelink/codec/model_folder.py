@@ -26,6 +26,7 @@ FORMAT: Final = 2
 GRAPHS: Final = ("encoder.onnx", "search.onnx", "decoder.onnx", "prior.onnx", "vocoder.onnx")
 TENSORS: Final = ("bvrnn.safetensors", "vocoder.safetensors")
 VOCODERS: Final = ("harmonic", "bigvgan")
+MAX_TOML_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,11 @@ def _is_folder(path: Path) -> bool:
 
 def _toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(MAX_TOML_BYTES + 1)
+        if len(text) > MAX_TOML_BYTES:
+            raise WeightsError(f"{path}: larger than {MAX_TOML_BYTES >> 20} MiB, hence not a model's")
+        return tomllib.loads(text.decode())
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: not found; this is not a model folder") from error
     except (OSError, ValueError) as error:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from getpass import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -54,6 +55,13 @@ class CallOptions:
     redundancy: Annotated[
         int | None, typer.Option(help="How many of the last frames a packet repeats, 0..4 (default 0).")
     ] = None
+    passphrase: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT|-", help="Both ends must give the same; - asks, so that it shows nowhere."),
+    ] = field(default=None, repr=False)
+    keys: Annotated[str | None, typer.Option(metavar="DIR", help="Folder of keys (default ~/.config/voicelink).")] = (
+        None
+    )
     seconds: Annotated[float | None, typer.Option(min=0.1, help="Hang up after so long, s.")] = None
     headless: Annotated[
         bool, typer.Option("--headless", help="No terminal screen: lines on stderr; calls are answered.")
@@ -68,6 +76,8 @@ class CallOptions:
             "session.bits_max": high,
             "session.frames_per_packet": self.frames_per_packet,
             "session.redundancy": self.redundancy,
+            "keys.folder": self.keys,
+            "keys.passphrase": _ask_passphrase() if self.passphrase == "-" else self.passphrase,
             "audio.input": self.input,
             "audio.output": self.output,
             "audio.record": self.record,
@@ -81,7 +91,7 @@ def register(app: typer.Typer) -> None:
 
 
 def listen(common: Common, options: CallOptions, codec: CodecOptions, server: Server = None) -> None:
-    """Wait for one call, take it, and print its statistics at the end. Calls are not encrypted.
+    """Wait for one call, take it, and print its statistics at the end. Calls are encrypted end to end.
 
     With --server under your --name; without, at --local (default port 47601) for callers who know your address.
     """
@@ -99,7 +109,7 @@ def call(
     target: Annotated[str, typer.Argument(metavar="NAME|HOST:PORT", help="Whom to call.")],
     server: Server = None,
 ) -> None:
-    """Call somebody by name (with --server) or address, and print the statistics at the end. Not encrypted.
+    """Call somebody by name (with --server) or address, and print the statistics at the end. Encrypted end to end.
 
     Ctrl-C hangs up. With a file as --input, the call ends one second after the file.
     """
@@ -119,6 +129,13 @@ def parse_bitrates(text: str) -> tuple[int, int]:
             f"--bitrate {text!r} is not MIN-MAX within {MIN_BITRATE_BPS}-{MAX_BITRATE_BPS} bit/s, such as 1500-5500"
         )
     return bits_per_frame(low), bits_per_frame(high)
+
+
+def _ask_passphrase() -> str:
+    """From the terminal, without showing it. Raises ConfigError where there is none."""
+    if not sys.stdin.isatty():
+        raise ConfigError("--passphrase - asks on a terminal, and there is none; set VOICELINK_KEYS_PASSPHRASE")
+    return getpass("passphrase: ")
 
 
 def _any_port_towards(address: str) -> str:
@@ -142,9 +159,15 @@ def _run(
     from voicelink_client.recorder import Recorder  # noqa: PLC0415
 
     from voicelink.codec import load_codec  # noqa: PLC0415
+    from voicelink.keystore import KeyStore  # noqa: PLC0415
     from voicelink.net.loop import run  # noqa: PLC0415
+    from voicelink.secure.identity import Credentials, psk_of  # noqa: PLC0415
     from voicelink.sim.tracefile import open_link  # noqa: PLC0415
 
+    store = KeyStore(Path(settings.keys.folder).expanduser() if settings.keys.folder else None)
+    passphrase = settings.keys.passphrase
+    psk = psk_of(passphrase) if passphrase else None
+    credentials = Credentials(store.identity(), psk, store.known())
     model = load_codec(settings.codec.model or None, engine=settings.codec.engine)  # type: ignore[arg-type]
     plan = CallPlan(
         _within_model(settings.session, model.info),
@@ -153,6 +176,8 @@ def _run(
         parse_address(local),
         options.seconds,
         end_with_input=target is not None and _is_file(settings.audio.input),
+        credentials=credentials,
+        remember=store.remember,
     )
     with ExitStack() as stack:
         source, sink = _source(settings.audio.input), _sink(settings.audio.output)

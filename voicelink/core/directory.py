@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
+from voicelink.core.buckets import network_of
 from voicelink.core.events import EndReason
 from voicelink.core.relay import Relay
+from voicelink.secure.identity import Identity
+from voicelink.secure.possession import claim, is_proven
 from voicelink.settings import Address, ServerSettings
 from voicelink.units import NS_PER_S
 from voicelink.wire.rendezvous import (
@@ -17,18 +20,14 @@ from voicelink.wire.rendezvous import (
     Register,
     Registered,
     Release,
-    Retry,
     Ring,
     ServerMessage,
+    Unregister,
 )
 from voicelink.wire.schema import clip
 
-#: Keyed hash of the server's own, for cookies: at least 16 bytes for any input.
-Mac: TypeAlias = Callable[[bytes], bytes]
-
-COOKIE_BYTES: Final = 16
-#: A cookie is good for one to two of these.
-COOKIE_EPOCH_NS: Final = 60 * NS_PER_S
+#: Names of one address (or IPv6 /64): a household, an office behind one NAT.
+MAX_NAMES_OF_SOURCE: Final = 64
 
 
 @dataclass(slots=True)
@@ -37,73 +36,123 @@ class DirectoryCounts:
 
     registers: int = 0
     rings: int = 0
-    retries: int = 0
     denied: int = 0
 
 
 @dataclass(slots=True)
 class _Entry:
+    """A name: whose it is, and where its owner is while `expires_ns` lies ahead."""
+
+    key: bytes
     address: Address
-    token: bytes
     expires_ns: int
-
-
-def _same_holder(entry: _Entry, message: Register, source: Address) -> bool:
-    """By the token after a change of address; by the address (which a cookie has proved) after a restart."""
-    return entry.token == message.token or entry.address == source
+    last_id: int
 
 
 class Directory:
-    """Registrations by name. No state is made for an address that has not shown a cookie of ours."""
+    """Registrations by name. Only addresses that have shown a cookie get here.
 
-    def __init__(self, settings: ServerSettings, relay: Relay, mac: Mac) -> None:
+    A name belongs to the key that first registered it, for `name_hold_s` after it was last there. Expired names make
+    room, the oldest first, where the table is full.
+    """
+
+    def __init__(self, settings: ServerSettings, relay: Relay, identity: Identity) -> None:
         self.counts = DirectoryCounts()
         self._settings = settings
         self._relay = relay
-        self._mac = mac
+        self._identity = identity
         self._entries: dict[str, _Entry] = {}
+        self._here: set[str] = set()
+        self._by_source: Counter[str] = Counter()
 
     def __len__(self) -> int:
+        return len(self._here)
+
+    @property
+    def names_kept(self) -> int:
+        """Names registered now, and names kept for owners who are away."""
         return len(self._entries)
 
-    def handle(self, message: ClientMessage, source: Address, now_ns: int) -> ServerMessage | None:
+    def handle(self, message: ClientMessage, cookie: bytes, source: Address, now_ns: int) -> ServerMessage | None:
         """The reply to a client's message, or None where it has none."""
-        if isinstance(message, (Register, Ring)):
-            if message.cookie not in self._cookies(source, now_ns):
-                self.counts.retries += 1
-                return Retry(0, message.id, self._cookies(source, now_ns)[0])
-            reply = self._answer(message, source, now_ns)
-            self.counts.denied += isinstance(reply, Denied)
-            return reply
-        if isinstance(message, Release):
-            self._relay.release(message.call, source)
-        elif (entry := self._entries.get(message.name)) and entry.token == message.token:
-            del self._entries[message.name]
-        return None
+        reply: ServerMessage | None = None
+        match message:
+            case Register():
+                reply = self._register(message, cookie, source, now_ns)
+            case Ring():
+                reply = self._ring(message, source, now_ns)
+            case Release():
+                self._relay.release(message.call, source)
+            case Unregister():
+                self._unregister(message, cookie, now_ns)
+        self.counts.denied += isinstance(reply, Denied)
+        return reply
 
     def expire(self, now_ns: int) -> None:
-        """Forget names that were not refreshed."""
-        self._entries = {n: e for n, e in self._entries.items() if e.expires_ns > now_ns}
+        """Note who is away, and forget names that were not used for long."""
+        for name in [n for n in self._here if self._entries[n].expires_ns <= now_ns]:
+            self._leave(name)
+        if len(self._entries) > len(self._here):
+            gone_ns = now_ns - self._settings.name_hold_s * NS_PER_S
+            for name in [n for n, e in self._entries.items() if n not in self._here and e.expires_ns <= gone_ns]:
+                del self._entries[name]
 
-    def _answer(self, message: Register | Ring, source: Address, now_ns: int) -> ServerMessage:
-        if isinstance(message, Register):
-            return self._register(message, source, now_ns)
-        return self._ring(message, source, now_ns)
-
-    def _register(self, message: Register, source: Address, now_ns: int) -> ServerMessage:
+    def _register(self, message: Register, cookie: bytes, source: Address, now_ns: int) -> ServerMessage:
         self.counts.registers += 1
         entry = self._entries.get(message.name)
         if not message.name:
             return Denied(0, message.id, EndReason.SERVER, "a name is needed")
-        if entry is not None and entry.expires_ns > now_ns and not _same_holder(entry, message, source):
-            left_s = -(-(entry.expires_ns - now_ns) // NS_PER_S)
-            detail = f"the name {message.name} is in use; take another, or try again in {left_s} s if it was yours"
+        request = claim("register", message.name, message.id, cookie)
+        if not is_proven(self._identity, message.key, request, message.proof):
+            return Denied(0, message.id, EndReason.SERVER, "the client does not hold the key that it names")
+        if entry is not None and entry.key != message.key:
+            detail = f"the name {message.name} belongs to another key; take another name"
             return Denied(0, message.id, EndReason.SERVER, detail)
-        if entry is None and len(self._entries) >= self._settings.max_registrations:
-            return Denied(0, message.id, EndReason.SERVER, "the server holds as many names as it may")
-        lifetime_s = self._settings.registration_lifetime_s
-        self._entries[message.name] = _Entry(source, message.token, now_ns + lifetime_s * NS_PER_S)
-        return Registered(0, message.id, lifetime_s, source)
+        if message.name not in self._here:
+            if full := self._full(entry is None, source):
+                return Denied(0, message.id, EndReason.SERVER, full)
+        else:
+            self._leave(message.name)
+        self._arrive(message, source, now_ns)
+        return Registered(0, message.id, self._settings.registration_lifetime_s, source)
+
+    def _full(self, is_new: bool, source: Address) -> str:
+        """Why there is no room for one more name here, or nothing."""
+        if self._by_source[network_of(source)] >= MAX_NAMES_OF_SOURCE:
+            return "as many names as one address may have are registered from yours"
+        if not is_new or len(self._entries) < self._settings.max_registrations:
+            return ""
+        away = min((n for n in self._entries if n not in self._here), default=None, key=self._expiry)
+        if away is None:
+            return "the server holds as many names as it may"
+        del self._entries[away]
+        return ""
+
+    def _expiry(self, name: str) -> int:
+        return self._entries[name].expires_ns
+
+    def _arrive(self, message: Register, source: Address, now_ns: int) -> None:
+        expires_ns = now_ns + self._settings.registration_lifetime_s * NS_PER_S
+        self._entries[message.name] = _Entry(message.key, source, expires_ns, message.id)
+        self._here.add(message.name)
+        self._by_source[network_of(source)] += 1
+
+    def _leave(self, name: str) -> None:
+        """The owner of a name is away; the name stays its own."""
+        self._here.discard(name)
+        network = network_of(self._entries[name].address)
+        self._by_source[network] -= 1
+        if not self._by_source[network]:
+            del self._by_source[network]
+
+    def _unregister(self, message: Unregister, cookie: bytes, now_ns: int) -> None:
+        """Only by the owner, and not by an old message sent once more."""
+        entry = self._entries.get(message.name)
+        if entry is None or message.name not in self._here or message.key != entry.key or message.id <= entry.last_id:
+            return
+        if is_proven(self._identity, message.key, claim("unregister", message.name, message.id, cookie), message.proof):
+            self._leave(message.name)
+            entry.expires_ns = now_ns
 
     def _ring(self, message: Ring, source: Address, now_ns: int) -> ServerMessage:
         self.counts.rings += 1
@@ -116,9 +165,3 @@ class Directory:
         if call is None:
             return Denied(0, message.id, EndReason.SERVER, "the server relays as many calls as it may")
         return Placed(0, message.id, call, source)
-
-    def _cookies(self, source: Address, now_ns: int) -> tuple[bytes, bytes]:
-        """The cookies that `source` may show now; the first is the newer one."""
-        epoch = now_ns // COOKIE_EPOCH_NS
-        now, before = (self._mac(f"{source[0]} {source[1]} {e}".encode()) for e in (epoch, epoch - 1))
-        return now[:COOKIE_BYTES], before[:COOKIE_BYTES]

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from voicelink.frame import Frame
+from voicelink.secure.identity import Trust
 from voicelink.settings import Address
 
 
@@ -23,6 +24,10 @@ class EndReason(StrEnum):
     INCOMPATIBLE = "incompatible"  # no settings that both ends allow
     SILENCE = "silence"  # nothing heard of the peer for the silence timeout
     SERVER = "server"  # the server refused the request (full, name taken)
+    VERSION = "version"  # the ends speak different versions of the protocol
+    PASSPHRASE = "passphrase"  # the ends do not hold the same passphrase
+    KEY = "key"  # the peer's key is not the one remembered
+    TAMPERED = "tampered"  # somebody on the way changed the handshake
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,20 @@ class RegistrationLost:
 
 
 @dataclass(frozen=True, slots=True)
+class Security:
+    """Who the peer has proved to be."""
+
+    label: str
+    """Under which the peer's key is remembered; empty where it gave no name."""
+    peer_public: bytes
+    trust: Trust
+    words: tuple[str, ...]
+    """Equal at both ends; where the users compare them, nobody sits between."""
+    passphrase: bool
+    """Whether both ends have shown to hold the same passphrase."""
+
+
+@dataclass(frozen=True, slots=True)
 class IncomingCall:
     """Someone calls: answer with `Session.accept` or `Session.refuse`."""
 
@@ -64,11 +83,12 @@ class IncomingCall:
     """Where the call came from: the peer itself, or the relay."""
     agreed: Agreed
     """What the call will use if it is accepted."""
+    security: Security
 
 
 @dataclass(frozen=True, slots=True)
 class CallMissed:
-    """Someone called in vain (nothing to agree on); the session goes on listening."""
+    """Someone called in vain (nothing to agree on, a wrong key or passphrase); the session goes on listening."""
 
     peer_name: str
     reason: EndReason
@@ -89,6 +109,7 @@ class Connected:
     path: Address
     """Where our media goes now: the peer or the relay."""
     relayed: bool
+    security: Security
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,10 +35,11 @@ class Pending(Generic[M]):
 
 
 class Exchange(Generic[M]):
-    """Ids, retransmission (200 ms, doubling to 0.8 s) and giving up. It sends nothing itself."""
+    """Ids, retransmission (after 200 ms, doubling up to `longest_ns`) and giving up. It sends nothing itself."""
 
-    def __init__(self, last_id: int = 0) -> None:
+    def __init__(self, last_id: int = 0, longest_ns: int = LONGEST_INTERVAL_NS) -> None:
         self._last_id = last_id
+        self._longest_ns = longest_ns
         self._pending: dict[int, Pending[M]] = {}
 
     def next_id(self) -> int:
@@ -59,9 +60,11 @@ class Exchange(Generic[M]):
         del self._pending[request_id]
         return pending.message
 
-    def drop(self, kind: type) -> None:
-        """Give up all requests of class `kind` in silence."""
+    def drop(self, kind: type) -> list[M]:
+        """Give up all requests of class `kind` in silence; they are returned."""
+        dropped = [p.message for p in self._pending.values() if isinstance(p.message, kind)]
         self._pending = {i: p for i, p in self._pending.items() if not isinstance(p.message, kind)}
+        return dropped
 
     def clear(self) -> None:
         """Give up all requests in silence."""
@@ -76,7 +79,7 @@ class Exchange(Generic[M]):
                 over.append(pending.message)
             elif pending.due_ns <= now_ns:
                 again.append((pending.message, pending.to))
-                pending.interval_ns = min(2 * pending.interval_ns, LONGEST_INTERVAL_NS)
+                pending.interval_ns = min(2 * pending.interval_ns, self._longest_ns)
                 pending.due_ns = now_ns + pending.interval_ns
         return again, over
 

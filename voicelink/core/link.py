@@ -1,51 +1,88 @@
-"""One call's way to the peer: counters, requests sent again, and the choice of path."""
+"""One call's way to the peer: keys and counters, requests sent again, and the choice of path."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from voicelink.core.channel import Channel
-from voicelink.core.exchange import Exchange
+from voicelink.core.exchange import FIRST_INTERVAL_NS, Exchange
+from voicelink.core.opening import Opening
 from voicelink.core.paths import Paths
 from voicelink.core.stats import Stats
+from voicelink.secure.handshake import Secrets
+from voicelink.secure.seal import Opener, Protection, Sealer
 from voicelink.settings import Address
-from voicelink.wire.control import ControlMessage, Probe, encode_control
-from voicelink.wire.packet import Kind
+from voicelink.wire.control import ControlMessage, Hello, Probe, encode_control
+from voicelink.wire.handshake import HandshakeMessage
+from voicelink.wire.packet import Header, Kind, join
 
 #: Probes whose answer is still awaited; older ones are forgotten.
 MAX_PROBES: Final = 64
 
 
 class CallLink:
-    """Datagrams of one call collect in `outbox`; `primary` is the peer, or the relay where `relayed`."""
+    """Datagrams of one call collect in `outbox`; `primary` is the peer, or the relay where `relayed`.
 
-    def __init__(self, connection_id: int, primary: Address, stats: Stats, *, relayed: bool) -> None:
+    The caller's link has an `opening`, which carries the hello. `secure` gives it keys; until then nothing can be
+    sealed or opened.
+    """
+
+    def __init__(
+        self,
+        connection_id: int,
+        primary: Address,
+        stats: Stats,
+        *,
+        relayed: bool,
+        opening: Opening | None = None,
+    ) -> None:
+        self.connection_id = connection_id
         self.outbox: list[tuple[bytes, Address]] = []
-        self.channel = Channel(connection_id)
-        self.exchange: Exchange[ControlMessage] = Exchange()
+        self.opening = opening
+        self.opener: Opener | None = None
+        self.secrets: Secrets | None = None
+        # A call's setup takes three round trips: on a bad path, steady repetition gets through in time.
+        self.exchange: Exchange[ControlMessage] = Exchange(longest_ns=FIRST_INTERVAL_NS)
         self.paths = Paths(primary, relayed=relayed)
+        self._sealer: Sealer | None = None
         self._stats = stats
         self._probes: dict[int, Address] = {}
 
     @property
-    def connection_id(self) -> int:
-        """The call's id on the wire."""
-        return self.channel.connection_id
+    def exhausted(self) -> bool:
+        """Whether the call must end because its packet counters do."""
+        return self._sealer is not None and self._sealer.exhausted
+
+    def secure(self, secrets: Secrets, protection: Protection) -> None:
+        """Seal and open with `secrets` from now on."""
+        self.secrets = secrets
+        self._sealer = Sealer(self.connection_id, secrets.send, protection)
+        self.opener = Opener(secrets.receive, protection)
 
     def request(self, message: ControlMessage, now_ns: int, timeout_ns: int) -> None:
         """Send a request, and again until `exchange.answered` takes it or `timeout_ns` is over."""
         to = self.paths.current
         self.exchange.start(message, to, now_ns, timeout_ns)
-        self.send(message, to)
+        self.send(message, to, now_ns)
 
-    def send(self, message: ControlMessage, to: Address) -> None:
-        """Send a control message once."""
+    def send(self, message: ControlMessage, to: Address, now_ns: int) -> None:
+        """Send a control message once; a hello as the handshake message that is next."""
+        if isinstance(message, Hello):
+            assert self.opening is not None, "only a caller says hello"
+            self.send_handshake(self.opening.message, to)
+        else:
+            assert self._sealer is not None, "there are no keys yet"
+            self._stats.control_packets_sent += 1
+            self.outbox.append((self._sealer.seal(Kind.CONTROL, encode_control(message), now_ns), to))
+
+    def send_handshake(self, message: HandshakeMessage, to: Address) -> None:
+        """Send a handshake message once."""
         self._stats.control_packets_sent += 1
-        self.outbox.append((self.channel.wrap(Kind.CONTROL, encode_control(message)), to))
+        self.outbox.append((join(Header(Kind.HANDSHAKE, self.connection_id, 0), bytes(message)), to))
 
-    def send_media(self, body: bytes) -> None:
+    def send_media(self, body: bytes, now_ns: int) -> None:
         """Send a media body over the current path."""
-        self.outbox.append((self.channel.wrap(Kind.MEDIA, body), self.paths.current))
+        assert self._sealer is not None, "there are no keys yet"
+        self.outbox.append((self._sealer.seal(Kind.MEDIA, body, now_ns), self.paths.current))
 
     def probe_answered(self, probe_id: int, source: Address, now_ns: int) -> bool:
         """An Ok for one of our probes came from `source`; True where the path changes with it."""
@@ -58,9 +95,9 @@ class CallLink:
         """Send again and probe what is due; the requests that were given up."""
         again, over = self.exchange.due(now_ns)
         for message, to in again:
-            self.send(message, to)
+            self.send(message, to, now_ns)
         for address in self.paths.to_probe(now_ns):
-            self._probe(address)
+            self._probe(address, now_ns)
         return over
 
     def next_due_ns(self) -> int | None:
@@ -68,9 +105,9 @@ class CallLink:
         due = (self.exchange.next_due_ns(), self.paths.next_due_ns())
         return min((d for d in due if d is not None), default=None)
 
-    def _probe(self, address: Address) -> None:
+    def _probe(self, address: Address, now_ns: int) -> None:
         probe = Probe(self.exchange.next_id())
         self._probes[probe.id] = address
         while len(self._probes) > MAX_PROBES:
             del self._probes[next(iter(self._probes))]
-        self.send(probe, address)
+        self.send(probe, address, now_ns)

@@ -11,7 +11,7 @@ from voicelink.errors import LocalProtocolError
 from voicelink.frame import Frame
 from voicelink.settings import SessionSettings
 from voicelink.units import NS_PER_MS, frames_to_ns
-from voicelink.wire.packet import HEADER_BYTES, MediaPacket
+from voicelink.wire.packet import MEDIA_OVERHEAD_BYTES, MediaPacket
 from voicelink.wire.seq import unwrap
 
 
@@ -40,7 +40,7 @@ class Media:
         self._stats.frames_sent += sum(len(p.frames) for p in packets)
         self._stats.redundant_frames_sent += sum(len(p.redundant) for p in packets)
         self._stats.packets_sent += len(bodies)
-        self._stats.bytes_sent += sum(len(b) + HEADER_BYTES for b in bodies)
+        self._stats.bytes_sent += sum(len(b) + MEDIA_OVERHEAD_BYTES for b in bodies)
         return bodies
 
     def receive(self, packet: MediaPacket, counter: int, size_bytes: int, now_ns: int) -> None:

@@ -2,7 +2,9 @@
 
 As in ICE (RFC 8445): each end probes the addresses that the other named, and every address that a probe
 came from (section 7.3.1.4); an address whose probe was answered from there is validated. Unlike ICE each end
-moves by itself, since each only chooses where it sends to.
+moves by itself, since each only chooses where it sends to. In a direct call an end follows a peer whose address
+changes (a NAT that forgot, another network): after an authenticated datagram from the new address, and after a
+probe was answered from there (a path challenge, as in RFC 9000 section 9.3).
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ class Paths:
         self._rounds_left = 0
         self._due_ns: int | None = None
         self._stopped = False
+        self._moved_to: Address | None = None
 
     @property
     def current(self) -> Address:
@@ -62,20 +65,31 @@ class Paths:
         self._stopped, self._due_ns = True, None
 
     def add(self, address: Address) -> None:
-        """Note an address of the peer: a candidate, or where a probe came from. Bounded."""
-        same_family = (":" in address[0]) == (":" in self.primary[0])
-        if same_family and len(self._known) < MAX_ADDRESSES:
-            self._known.setdefault(address)
+        """Note an address of the peer: a candidate, or where a datagram of it came from. New ones push out old."""
+        if (":" in address[0]) != (":" in self.primary[0]) or address in self._known:
+            return
+        if len(self._known) >= MAX_ADDRESSES:
+            keep = (self.primary, self._direct, self._moved_to)
+            del self._known[next(a for a in self._known if a not in keep)]
+        self._known[address] = None
 
     def heard(self, source: Address, now_ns: int) -> None:
-        """Something of the call came from `source`."""
+        """An authenticated datagram of the call came from `source`."""
         if source == self._direct:
             self._direct_heard_ns = now_ns
+        elif source == self.primary:
+            self._moved_to = None
+        else:
+            self.add(source)
+            if not self._relayed and source in self._known and source != self._moved_to and not self._stopped:
+                self._moved_to, self._rounds_left, self._due_ns = source, PROBE_ROUNDS, now_ns
 
     def validated(self, address: Address, now_ns: int) -> bool:
         """A probe to `address` was answered from there; True where that changes the path."""
-        if self._stopped or not self._relayed or self._direct is not None or address == self.primary:
+        if self._stopped or self._direct is not None or address == self.primary:
             return False
+        if not self._relayed:
+            return self._move(address)
         self._direct, self._direct_heard_ns, self._due_ns = address, now_ns, None
         return True
 
@@ -83,6 +97,8 @@ class Paths:
         """The addresses to send a probe to now."""
         if self._due_ns is None or now_ns < self._due_ns:
             return []
+        if not self._relayed:
+            return self._to_challenge(now_ns)
         if not self._rounds_left:
             self._rounds_left = PROBE_ROUNDS
         self._rounds_left -= 1
@@ -101,3 +117,19 @@ class Paths:
         if self._stopped or self._direct is None:
             return self._due_ns
         return self._direct_heard_ns + DEAD_NS
+
+    def _move(self, address: Address) -> bool:
+        """Follow the peer of a direct call to where it is now."""
+        if address != self._moved_to:
+            return False
+        self.primary, self._moved_to, self._due_ns = address, None, None
+        return True
+
+    def _to_challenge(self, now_ns: int) -> list[Address]:
+        """Where the peer of a direct call seems to be now, some times over."""
+        self._rounds_left -= 1
+        if self._moved_to is None or self._rounds_left < 0:
+            self._due_ns = self._moved_to = None
+            return []
+        self._due_ns = now_ns + PROBE_INTERVAL_NS
+        return [self._moved_to]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from voicelink.core.channel import Channel
 from voicelink.core.events import EndReason
 from voicelink.core.exchange import Exchange
+from voicelink.secure.identity import Identity
+from voicelink.secure.noise import NoiseError
+from voicelink.secure.possession import claim, prove
 from voicelink.settings import Address
 from voicelink.units import NS_PER_S
-from voicelink.wire.packet import Kind
+from voicelink.wire.handshake import NO_COOKIE
+from voicelink.wire.packet import Header, Kind, join
 from voicelink.wire.rendezvous import (
     ClientMessage,
     Denied,
@@ -22,7 +25,7 @@ from voicelink.wire.rendezvous import (
     Ring,
     ServerMessage,
     Unregister,
-    encode_rendezvous,
+    encode_request,
     padded,
 )
 
@@ -47,18 +50,18 @@ Outcome: TypeAlias = Registered | Placed | Denied | NoReply
 class Registration:
     """Requests to one server, with their cookies and retransmissions.
 
-    Datagrams collect in `outbox`; the owner sends them to `server`.
+    Datagrams collect in `outbox`; the owner sends them to `server`. `start` (4 random bytes) is where the ids of
+    requests begin: nobody off the path can guess them, and a later session at the same port does not repeat them.
     """
 
-    def __init__(self, server: Address, token: bytes, timeout_ns: int) -> None:
+    def __init__(self, server: Address, identity: Identity, start: bytes, timeout_ns: int) -> None:
         self.server = server
         self.outbox: list[bytes] = []
-        self._token = token
+        self._identity = identity
         self._timeout_ns = timeout_ns
-        self._channel = Channel(0)
-        # Ids from a random start: a later session at the same port must not repeat this one's requests.
-        self._exchange: Exchange[Register | Ring] = Exchange(int.from_bytes(token[:3], "big"))
-        self._cookie = b""
+        self._exchange: Exchange[Register | Ring] = Exchange(int.from_bytes(start, "big") >> 1)
+        self._cookie = NO_COOKIE
+        self._server_key = b""
         self._name = ""
         self._refresh_ns: int | None = None
         self._retries = 0
@@ -66,16 +69,20 @@ class Registration:
     def register(self, name: str, now_ns: int) -> None:
         """Ask for `name`, and keep it from then on."""
         self._name = name
-        self._request(Register(self._exchange.next_id(), name, self._token, self._cookie, b""), now_ns)
+        request_id = self._exchange.next_id()
+        proof = self._proof("register", request_id)
+        self._request(Register(request_id, name, self._identity.public, proof, b""), now_ns)
 
     def ring(self, name: str, now_ns: int) -> None:
         """Ask to be connected with `name`."""
-        self._request(Ring(self._exchange.next_id(), name, self._cookie, b""), now_ns)
+        self._request(Ring(self._exchange.next_id(), name, b""), now_ns)
 
     def leave(self, call: int | None) -> None:
         """Give up the name and the relayed `call`, where there are any. Sent once: both expire anyway."""
         if self._name:
-            self._send(Unregister(self._exchange.next_id(), self._name, self._token))
+            request_id = self._exchange.next_id()
+            proof = self._proof("unregister", request_id)
+            self._send(Unregister(request_id, self._name, self._identity.public, proof))
         if call is not None:
             self._send(Release(self._exchange.next_id(), call))
         self._exchange.clear()
@@ -87,7 +94,7 @@ class Registration:
         if request is None:
             return None
         if isinstance(message, Retry):
-            return self._retry(request, message.cookie, now_ns)
+            return self._retry(request, message, now_ns)
         self._retries = 0
         if isinstance(message, Registered):
             wait_ns = min(message.lifetime_s * NS_PER_S // REFRESH_DIVISOR, LONGEST_REFRESH_NS)
@@ -109,16 +116,27 @@ class Registration:
         due = (self._exchange.next_due_ns(), self._refresh_ns)
         return min((d for d in due if d is not None), default=None)
 
-    def _retry(self, request: Register | Ring, cookie: bytes, now_ns: int) -> Denied | None:
-        """Send the request again with its cookie, unless that leads nowhere."""
+    def _retry(self, request: Register | Ring, retry: Retry, now_ns: int) -> Denied | None:
+        """Make the request again with the server's cookie, unless that leads nowhere."""
         self._retries += 1
         if self._retries > MAX_RETRIES:
             self._retries = 0
             detail = "the server takes no cookie of ours: it sees another address of us each time"
             return Denied(0, request.id, EndReason.SERVER, detail)
-        self._cookie = cookie
-        self._request(replace(request, id=self._exchange.next_id(), cookie=cookie), now_ns)
+        self._cookie, self._server_key = retry.cookie, retry.key
+        if isinstance(request, Register):
+            self.register(request.name, now_ns)
+        else:
+            self.ring(request.name, now_ns)
         return None
+
+    def _proof(self, action: str, request_id: int) -> bytes:
+        """That we hold our identity key, as far as the server's is known yet."""
+        try:
+            request = claim(action, self._name, request_id, self._cookie)
+            return prove(self._identity, self._server_key, request) if self._server_key else b""
+        except (NoiseError, ValueError):
+            return b""  # a server with an impossible key: it will deny us
 
     def _request(self, request: Register | Ring, now_ns: int) -> None:
         ready = padded(request)
@@ -126,4 +144,5 @@ class Registration:
         self._send(ready)
 
     def _send(self, message: ClientMessage) -> None:
-        self.outbox.append(self._channel.wrap(Kind.SERVER, encode_rendezvous(message)))
+        header = Header(Kind.SERVER, message.id, 0)
+        self.outbox.append(join(header, encode_request(message, self._cookie)))

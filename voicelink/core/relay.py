@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from voicelink.core.buckets import network_of
 from voicelink.settings import Address
 from voicelink.units import NS_PER_S
 
 #: Both directions together; a call at one frame a packet makes 172, its setup some more.
 MAX_DATAGRAMS_PER_S: Final = 1_000
+#: Calls that one address (or IPv6 /64) may have placed, so that nobody fills the table alone.
+MAX_CALLS_OF_SOURCE: Final = 64
 
 
 @dataclass(slots=True)
@@ -45,21 +49,27 @@ class Relay:
         self._entropy = entropy
         self._calls: dict[int, _Call] = {}
         self._by_request: dict[tuple[Address, int], int] = {}
+        self._by_source: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._calls)
 
     def bind(self, caller: Address, callee: Address, request_id: int, now_ns: int) -> int | None:
-        """The connection id of a new call; the same for the same request; None where the table is full."""
+        """The connection id of a new call; the same for the same request; None where there is no room.
+
+        Both addresses must have shown that they receive what is sent to them.
+        """
         key = (caller, request_id)
         known = self._by_request.get(key)
         if known is not None:
             return known
-        if len(self._calls) >= self._max_calls:
+        network = network_of(caller)
+        if len(self._calls) >= self._max_calls or self._by_source[network] >= MAX_CALLS_OF_SOURCE:
             return None
         connection_id = self._free_id()
         self._calls[connection_id] = _Call(caller, callee, key, now_ns)
         self._by_request[key] = connection_id
+        self._by_source[network] += 1
         self.counts.calls_total += 1
         return connection_id
 
@@ -96,6 +106,10 @@ class Relay:
     def _forget(self, connection_id: int) -> None:
         call = self._calls.pop(connection_id)
         del self._by_request[call.key]
+        network = network_of(call.caller)
+        self._by_source[network] -= 1
+        if not self._by_source[network]:
+            del self._by_source[network]
 
     def _free_id(self) -> int:
         while True:

@@ -17,11 +17,13 @@ from voicelink.core.states import State
 from voicelink.core.stats import Stats
 from voicelink.errors import ControlError, LocalProtocolError, PacketError
 from voicelink.frame import Frame
+from voicelink.secure.identity import Credentials, Identity
+from voicelink.secure.seal import ENCRYPTED, Protection, ReplayError
 from voicelink.settings import Address, SessionSettings
 from voicelink.units import NS_PER_MS
-from voicelink.wire.control import MAX_MODELS, MAX_NAME_BYTES, ControlMessage, Report, parse_control
+from voicelink.wire.control import MAX_MODELS, MAX_NAME_BYTES, Report, parse_control
 from voicelink.wire.packet import Header, Kind, MediaPacket, split
-from voicelink.wire.rendezvous import parse_server_message
+from voicelink.wire.rendezvous import parse_reply
 from voicelink.wire.schema import clip
 
 
@@ -30,8 +32,9 @@ class Session:
 
     `entropy(n)` returns n random bytes (os.urandom in an application, a seeded generator in a test).
     `local_addresses` are our own addresses that the peer may try for a direct path.
+    `credentials` say who we are and whom we know (by default a key made for this session alone, and nobody);
+    `protection` is another than the real one only in simulations (`secure/null.py`), and both ends must have the same.
     Bad bytes from outside are counted and dropped; wrong calls of ours raise LocalProtocolError.
-    Calls are not encrypted yet.
     """
 
     def __init__(
@@ -40,6 +43,8 @@ class Session:
         *,
         entropy: Callable[[int], bytes],
         local_addresses: Sequence[Address] = (),
+        credentials: Credentials | None = None,
+        protection: Protection = ENCRYPTED,
     ) -> None:
         if clip(settings.name, MAX_NAME_BYTES) != settings.name:
             raise LocalProtocolError(f"a name is printable text of at most {MAX_NAME_BYTES} bytes")
@@ -48,7 +53,8 @@ class Session:
             raise LocalProtocolError(f"{text}; these are {', '.join(map(repr, settings.model_ids))}")
         self._settings = settings
         self._stats = Stats()
-        self._signalling = Signalling(settings, entropy, local_addresses, self._stats)
+        credentials = credentials or Credentials(Identity.generate(entropy))
+        self._signalling = Signalling(settings, entropy, local_addresses, self._stats, credentials, protection)
         self._reports = Reports(self._stats)
         self._media: Media | None = None
         self._report_ns: int | None = None
@@ -89,12 +95,15 @@ class Session:
         """Take one datagram. Never raises for what is in it."""
         try:
             header, body = split(data)
-            if header.kind is Kind.MEDIA:
-                known = self._on_media(header, MediaPacket.parse(body), len(data), source, now_ns)
-            elif header.kind is Kind.CONTROL:
-                known = self._on_control(header, parse_control(body), source, now_ns)
+            if header.kind is Kind.SERVER:
+                known = self._signalling.on_server(parse_reply(body), source, now_ns)
+            elif header.kind is Kind.HANDSHAKE:
+                known = self._signalling.on_handshake(header, body, source, now_ns)
             else:
-                known = self._signalling.on_server(parse_server_message(body), source, now_ns)
+                known = self._on_sealed(header, data, source, now_ns)
+        except ReplayError:
+            self._stats.packets_duplicated += 1
+            return
         except (PacketError, ControlError):
             self._stats.packets_invalid += 1
             return
@@ -122,7 +131,7 @@ class Session:
             raise LocalProtocolError(f"no frame can be sent while {self.state.name.lower()}")
         self._stats.connected_ns = now_ns - self._connected_ns
         for body in self._media.send(frame):
-            self._signalling.link.send_media(body)
+            self._signalling.link.send_media(body, now_ns)
 
     def pull_frame(self, now_ns: int) -> PlayoutDecision:
         """What the loudspeaker plays in its next slot of 256 samples; Wait before and after the call."""
@@ -176,21 +185,29 @@ class Session:
         return self._stats.copy()
 
     # ---- helpers ---------------------------------------------------------------------------------
-    def _on_media(self, header: Header, packet: MediaPacket, size_bytes: int, source: Address, now_ns: int) -> bool:
+    def _on_sealed(self, header: Header, data: bytes, source: Address, now_ns: int) -> bool:
+        """Open a datagram of our call; False where it is of none."""
         link = self._signalling.link
-        if link is None or header.connection_id != link.connection_id:
+        if link is None or header.connection_id != link.connection_id or link.opener is None:
             return False
+        body, counter = link.opener.open(header, data)
+        if header.kind is Kind.MEDIA:
+            return self._on_media(MediaPacket.parse(body), counter, len(data), source, now_ns)
+        return self._on_control(body, source, now_ns)
+
+    def _on_media(self, packet: MediaPacket, counter: int, size_bytes: int, source: Address, now_ns: int) -> bool:
         if self.state in (State.ENDING, State.ENDED):
             return True  # on its way when the call ended
         if not self._signalling.on_media(source, now_ns):
             return False
         self._after_input(now_ns)
         assert self._media is not None
-        self._media.receive(packet, link.channel.counter_of(header), size_bytes, now_ns)
+        self._media.receive(packet, counter, size_bytes, now_ns)
         return True
 
-    def _on_control(self, header: Header, message: ControlMessage, source: Address, now_ns: int) -> bool:
-        known = self._signalling.on_control(header.connection_id, message, source, now_ns)
+    def _on_control(self, body: bytes, source: Address, now_ns: int) -> bool:
+        message = parse_control(body)
+        known = self._signalling.on_control(message, source, now_ns)
         if known and isinstance(message, Report):
             if self.state is not State.CONNECTED:
                 return False
@@ -211,5 +228,9 @@ class Session:
     def _send_report(self, now_ns: int) -> None:
         link = self._signalling.link
         assert link is not None
-        link.send(self._reports.make(link.exchange.next_id(), now_ns), link.paths.current)
+        if link.exhausted:
+            self._report_ns = None
+            self._signalling.end(now_ns, "the call's packet numbers are used up; call again")
+            return
+        link.send(self._reports.make(link.exchange.next_id(), now_ns), link.paths.current, now_ns)
         self._report_ns = now_ns + self._settings.report_interval_ms * NS_PER_MS

@@ -1,17 +1,22 @@
-"""Setting up and ending a call: who says what when. Media and reports are `session.py`'s."""
+"""Setting up and ending a call: who says what when, once both ends hold keys (`handshakes.py`).
+
+Media and reports are `session.py`'s.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
 from voicelink.core import events as ev
+from voicelink.core.door import Entered
 from voicelink.core.events import EndReason
+from voicelink.core.handshakes import Handshakes, changed_key
 from voicelink.core.link import CallLink
 from voicelink.core.negotiate import negotiate
 from voicelink.core.registration import NoReply, Outcome
 from voicelink.core.states import State, Trigger, allowed
-from voicelink.core.steps import CallSteps
 from voicelink.errors import LocalProtocolError
+from voicelink.secure.identity import Trust
 from voicelink.settings import Address, format_address
 from voicelink.units import NS_PER_MS, NS_PER_S
 from voicelink.wire import control as msg
@@ -24,8 +29,10 @@ _OVER: Final = (State.ENDING, State.ENDED)
 _BEFORE_A_CALL: Final = (State.IDLE, State.REGISTERING, State.LISTENING, State.LOOKING_UP)
 
 
-class Signalling(CallSteps):
+class Signalling(Handshakes):
     """Who says what when: the user, the peer, the server, and the clock."""
+
+    _hello_id = 0
 
     # ---- the user's side -------------------------------------------------------------------------
     def listen(self, now_ns: int, server: Address | None) -> None:
@@ -36,12 +43,13 @@ class Signalling(CallSteps):
 
     def call(self, peer: Address, now_ns: int) -> None:
         """As Session.call."""
+        self._peer_label = format_address(peer)
         self._dial(int.from_bytes(self._entropy(4), "big") or 1, peer, now_ns, relayed=False)
 
     def call_name(self, name: str, server: Address, now_ns: int) -> None:
         """As Session.call_name."""
         self._move(Trigger.LOOK_UP)
-        self._peer_name = name
+        self._peer_name, self._peer_label = name, _label(name, server)
         self._meet(server).ring(name, now_ns)
 
     def accept(self, now_ns: int) -> None:
@@ -70,6 +78,8 @@ class Signalling(CallSteps):
             self._finish(ev.Ended(EndReason.CANCELLED, False, detail or "stopped before there was a call"))
         elif self.state is State.INCOMING:
             self.refuse(now_ns, detail)
+        elif self.state is State.CALLING and self._call_link().secrets is None:  # nobody to tell, and no key to do so
+            self._finish(ev.Ended(EndReason.CANCELLED, False, detail or "the caller gave up"))
         elif self.state in (State.CALLING, State.RINGING):
             self._leave(EndReason.CANCELLED, detail or "the caller gave up", now_ns)
         else:
@@ -85,38 +95,30 @@ class Signalling(CallSteps):
             self._on_outcome(outcome, now_ns)
         return True
 
-    def on_control(self, connection_id: int, message: msg.ControlMessage, source: Address, now_ns: int) -> bool:
-        """Take a peer's message (reports are not ours); False where it is out of turn or a stranger's."""
-        link = self.link
-        if link is None or connection_id != link.connection_id:
-            return isinstance(message, msg.Hello) and self._on_hello(connection_id, message, source, now_ns)
-        if isinstance(message, msg.Probe):
-            link.paths.add(source)
-        if not link.paths.knows(source):
-            return False
+    def on_control(self, message: msg.ControlMessage, source: Address, now_ns: int) -> bool:
+        """Take an authenticated message of our call's peer (reports are not ours); False where it is out of turn."""
+        link = self._call_link()
         if self.state is State.ANSWERED and isinstance(message, (msg.Probe, msg.Report)):
             self._connect(Trigger.CONFIRM, now_ns)  # as in on_media
         self.heard(source, now_ns)
         known = True
         match message:
             case msg.Hello():
-                known = self._on_hello_again(message, source, now_ns)
+                known = False  # has its place in the handshake
             case msg.Ringing():
                 known = self._on_ringing(message, source, now_ns)
             case msg.Answer():
                 known = self._on_answer(message, source, now_ns)
             case msg.Refuse() | msg.End():
-                self._on_end(message, source)
+                self._on_end(message, source, now_ns)
             case msg.Ok():
                 self._on_ok(message, source, now_ns)
             case msg.Probe():
-                link.send(msg.Ok(link.exchange.next_id(), message.id), source)
+                link.send(msg.Ok(link.exchange.next_id(), message.id), source, now_ns)
         return known
 
     def on_media(self, source: Address, now_ns: int) -> bool:
-        """Media of our call came in; False where it comes out of turn or from a stranger."""
-        if self.link is None or not self.link.paths.knows(source):
-            return False
+        """Authenticated media of our call came in; False where it comes out of turn."""
         if self.state is State.ANSWERED:  # the caller sends, so it has our answer: its Ok was lost
             self._connect(Trigger.CONFIRM, now_ns)
         self.heard(source, now_ns)
@@ -138,6 +140,7 @@ class Signalling(CallSteps):
                 self._on_given_up(given_up)
             if self.link.paths.fall_back(now_ns):
                 self._tell_path()
+        self._give_up_opening(now_ns)
         if self._ring_over_ns is not None and self._ring_over_ns <= now_ns:
             self._ring_over_ns = None
             self._leave(EndReason.NO_ANSWER, "nobody answered", now_ns)
@@ -152,44 +155,45 @@ class Signalling(CallSteps):
             due.append(self.registration.next_due_ns())
         if self.link is not None and self.state is not State.ENDED:
             due.append(self.link.next_due_ns())
+            if self.state is State.CALLING and self.link.opening is not None:
+                due.append(self.link.opening.spoiled_due_ns)
         if self.state is State.CONNECTED:
             due.append(self._silence_ns())
         return min((d for d in due if d is not None), default=None)
 
     # ---- messages of the peer --------------------------------------------------------------------
-    def _on_hello(self, connection_id: int, hello: msg.Hello, source: Address, now_ns: int) -> bool:
-        if self.state in (State.IDLE, State.ENDED) or not connection_id:
-            return False
+    def _on_hello(self, connection_id: int, entered: Entered, hello: msg.Hello, source: Address, now_ns: int) -> None:
+        """A caller has proved itself: let it ring, or turn it away."""
         relayed = self.registration is not None and source == self.registration.server
         link = CallLink(connection_id, source, self._stats, relayed=relayed)
-        if not allowed(self.state, Trigger.HELLO):
-            self._turn_away(link, EndReason.BUSY, "the callee is in another call")
-            return True
+        link.secure(entered.secrets, self._protection)
+        label = _label(hello.name, source if relayed else None)
+        security = self._security_with(label, entered.secrets)
         agreed = negotiate(hello.offer, self._offer)
-        if isinstance(agreed, str):
-            self._turn_away(link, EndReason.INCOMPATIBLE, agreed)
-            if connection_id != self._missed_id:
-                self._missed_id = connection_id
-                self.events.append(ev.CallMissed(hello.name, EndReason.INCOMPATIBLE, agreed))
-            return True
-        self._move(Trigger.HELLO)
-        self.link, self.agreed = link, agreed
-        self._peer_name, self._peer_candidates = hello.name, hello.candidates
-        self._ring_over_ns = now_ns + self._settings.answer_timeout_ms * NS_PER_MS + CALLEE_PATIENCE_NS
-        self.heard(source, now_ns)
-        link.send(msg.Ringing(link.exchange.next_id(), hello.id), source)
-        self.events.append(ev.IncomingCall(hello.name, source, agreed))
-        return True
+        if not allowed(self.state, Trigger.HELLO):
+            self._turn_away(entered.visitor, link, EndReason.BUSY, "the callee is in another call", now_ns)
+        elif security.trust is Trust.CHANGED:
+            text = f"the callee knows another key of {label}"
+            self._turn_away(entered.visitor, link, EndReason.KEY, text, now_ns)
+            self._miss(hello.name, connection_id, EndReason.KEY, changed_key(label, security.peer_public), now_ns)
+        elif isinstance(agreed, str):
+            self._turn_away(entered.visitor, link, EndReason.INCOMPATIBLE, agreed, now_ns)
+            self._miss(hello.name, connection_id, EndReason.INCOMPATIBLE, agreed, now_ns)
+        else:
+            self._move(Trigger.HELLO)
+            self.link, self.agreed, self._security = link, agreed, security
+            self._peer_name, self._peer_candidates = hello.name, hello.candidates
+            self._ring_over_ns = now_ns + self._settings.answer_timeout_ms * NS_PER_MS + CALLEE_PATIENCE_NS
+            self._hello_id = hello.id
+            self.heard(source, now_ns)
+            link.send(msg.Ringing(link.exchange.next_id(), hello.id), source, now_ns)
+            self.events.append(ev.IncomingCall(hello.name, source, agreed, security))
 
-    def _on_hello_again(self, hello: msg.Hello, source: Address, now_ns: int) -> bool:
+    def _on_hello_again(self, source: Address, now_ns: int) -> bool:
         """Our Ringing was lost; where we have answered meanwhile, the answer is on its way by itself."""
         link = self._call_link()
         if self.state is State.INCOMING:
-            link.send(msg.Ringing(link.exchange.next_id(), hello.id), source)
-        elif self.state is State.CALLING:  # nobody else knows our connection id yet
-            where = format_address(source)
-            self._finish(ev.Ended(EndReason.UNREACHABLE, False, f"{where} is our own address: this would call itself"))
-            return True
+            link.send(msg.Ringing(link.exchange.next_id(), self._hello_id), source, now_ns)
         return self.state in (State.INCOMING, State.ANSWERED)
 
     def _on_ringing(self, message: msg.Ringing, source: Address, now_ns: int) -> bool:
@@ -214,12 +218,12 @@ class Signalling(CallSteps):
             self._connect(Trigger.ANSWER, now_ns)
         elif self.state is not State.CONNECTED:
             return False
-        link.send(msg.Ok(link.exchange.next_id(), answer.id), source)
+        link.send(msg.Ok(link.exchange.next_id(), answer.id), source, now_ns)
         return True
 
-    def _on_end(self, message: msg.Refuse | msg.End, source: Address) -> None:
+    def _on_end(self, message: msg.Refuse | msg.End, source: Address, now_ns: int) -> None:
         link = self._call_link()
-        link.send(msg.Ok(link.exchange.next_id(), message.id), source)
+        link.send(msg.Ok(link.exchange.next_id(), message.id), source, now_ns)
         if self.state not in _OVER:
             reason = _reason(message.reason, EndReason.HUNG_UP)
             self._finish(ev.Ended(reason, True, message.detail or f"the peer ended the call: {reason}"))
@@ -279,6 +283,11 @@ class Signalling(CallSteps):
             answered = isinstance(message, msg.Answer)
             detail = f"the caller is gone: {where}" if answered else f"no answer from {where}"
             self._finish(ev.Ended(EndReason.UNREACHABLE, False, detail))
+
+
+def _label(name: str, server: Address | None) -> str:
+    """Under which a peer's key is remembered."""
+    return f"{name}@{format_address(server)}" if name and server is not None else name
 
 
 def _reason(text: str, otherwise: EndReason) -> EndReason:

@@ -7,16 +7,20 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from voicelink.core import events as ev
-from voicelink.core.events import Agreed, EndReason, Event
+from voicelink.core.door import Door, Visitor
+from voicelink.core.events import Agreed, EndReason, Event, Security
 from voicelink.core.link import CallLink
 from voicelink.core.negotiate import offer_of
+from voicelink.core.opening import Opening
 from voicelink.core.registration import Registration
 from voicelink.core.states import State, Trigger, after
 from voicelink.core.stats import Stats
+from voicelink.secure.handshake import Caller, Secrets
+from voicelink.secure.identity import Credentials
+from voicelink.secure.seal import Protection
 from voicelink.settings import Address, SessionSettings
 from voicelink.units import NS_PER_MS, NS_PER_S
 from voicelink.wire import control as msg
-from voicelink.wire import rendezvous as rv
 from voicelink.wire.schema import clip
 
 #: How long the end of a call is told to a peer that does not confirm it.
@@ -32,6 +36,8 @@ class CallSteps:
         entropy: Callable[[int], bytes],
         local_addresses: Sequence[Address],
         stats: Stats,
+        credentials: Credentials,
+        protection: Protection,
     ) -> None:
         self.state = State.IDLE
         self.agreed: Agreed | None = None
@@ -43,7 +49,12 @@ class CallSteps:
         self._entropy = entropy
         self.local_addresses = tuple(local_addresses)
         self._stats = stats
+        self._credentials = credentials
+        self._protection = protection
+        self._door = Door(credentials, entropy)
         self._offer = offer_of(settings)
+        self._peer_label = ""
+        self._security: Security | None = None
         self._reflexive: Address | None = None
         self._peer_name = ""
         self._peer_candidates: tuple[Address, ...] = ()
@@ -69,17 +80,19 @@ class CallSteps:
 
     def _dial(self, connection_id: int, to: Address, now_ns: int, *, relayed: bool) -> None:
         self._move(Trigger.DIAL)
-        self.link = link = CallLink(connection_id, to, self._stats, relayed=relayed)
+        opening = Opening(Caller(connection_id, self._credentials, self._entropy))
+        self.link = link = CallLink(connection_id, to, self._stats, relayed=relayed, opening=opening)
         hello = msg.Hello(link.exchange.next_id(), self._settings.name, self._offer, self._candidates())
         link.request(hello, now_ns, self._settings.setup_timeout_ms * NS_PER_MS)
 
     def _connect(self, trigger: Trigger, now_ns: int) -> None:
         self._move(trigger)
         self._ring_over_ns, self._heard_ns = None, now_ns
-        link, agreed = self._call_link(), self.agreed
+        link, agreed, security = self._call_link(), self.agreed, self._security
         assert agreed is not None
+        assert security is not None
         link.exchange.clear()
-        self.events.append(ev.Connected(self._peer_name, agreed, link.paths.current, link.paths.relayed))
+        self.events.append(ev.Connected(self._peer_name, agreed, link.paths.current, link.paths.relayed, security))
         if self._settings.direct_path and self._peer_candidates:
             link.paths.start(self._peer_candidates, now_ns)
             link.handle_timer(now_ns)
@@ -107,10 +120,23 @@ class CallSteps:
             self.registration.leave(self.link.connection_id if self.link and relayed else None)
         self.events.append(ended)
 
-    def _turn_away(self, link: CallLink, reason: EndReason, detail: str) -> None:
+    def _turn_away(self, visitor: Visitor, link: CallLink, reason: EndReason, detail: str, now_ns: int) -> None:
         """Refuse a call that is not to become ours; sent again for every hello that comes again."""
-        link.send(msg.Refuse(link.exchange.next_id(), reason, clip(detail)), link.paths.primary)
+        visitor.link, visitor.refuse = link, msg.Refuse(link.exchange.next_id(), reason, clip(detail))
+        self._say_refuse(visitor, now_ns)
+
+    def _say_refuse(self, visitor: Visitor, now_ns: int) -> None:
+        link, refuse = visitor.link, visitor.refuse
+        assert link is not None
+        assert refuse is not None
+        link.send(refuse, link.paths.primary, now_ns)
         self._outbox.extend(link.outbox)
+        link.outbox = []
+
+    def _security_with(self, label: str, secrets: Secrets) -> Security:
+        credentials = self._credentials
+        trust = credentials.trust(label, secrets.peer_public)
+        return Security(label, secrets.peer_public, trust, secrets.words, credentials.psk is not None)
 
     def _tell_path(self) -> None:
         paths = self._call_link().paths
@@ -118,7 +144,7 @@ class CallSteps:
 
     def _meet(self, server: Address) -> Registration:
         timeout_ns = self._settings.setup_timeout_ms * NS_PER_MS
-        self.registration = Registration(server, self._entropy(rv.TOKEN_BYTES), timeout_ns)
+        self.registration = Registration(server, self._credentials.identity, self._entropy(4), timeout_ns)
         return self.registration
 
     def _candidates(self) -> tuple[Address, ...]:

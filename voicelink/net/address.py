@@ -11,8 +11,8 @@ from typing import Final
 from voicelink.errors import CallError, ConfigError
 from voicelink.settings import Address, format_address, parse_address
 
-#: Room for about a second of datagrams of a thousand calls; the system may grant less.
-RECEIVE_BUFFER_BYTES = 1 << 20
+#: Room for a tenth of a second of a flood; the system may grant less.
+RECEIVE_BUFFER_BYTES = 1 << 22
 
 
 def bind_udp(local: Address) -> socket.socket:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
+import logging
 import os
 import socket
 import threading
@@ -24,8 +25,11 @@ from voicelink.errors import LocalProtocolError
 from voicelink.frame import Frame
 from voicelink.net.address import address_towards, bind_udp, plain, resolve
 from voicelink.net.port import DatagramPort, Deadline, Impairment
+from voicelink.secure.identity import Credentials
 from voicelink.settings import Address, SessionSettings
 from voicelink.wire.packet import is_media
+
+log = logging.getLogger(__name__)
 
 #: `close` waits so long for the peer to confirm the end (the machine itself gives up after 2 s).
 CLOSE_TIMEOUT_S = 2.5
@@ -39,14 +43,22 @@ class SessionDriver:
     sent by the loop, woken at once. All other methods belong to the loop's thread.
     """
 
-    def __init__(self, settings: SessionSettings, sock: socket.socket, impairment: Impairment | None = None) -> None:
+    def __init__(
+        self,
+        settings: SessionSettings,
+        sock: socket.socket,
+        impairment: Impairment | None = None,
+        credentials: Credentials | None = None,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._family = sock.family
         self._local = plain(sock.getsockname())
         self._settings = settings
         self._impairment = impairment
         self._lock = threading.Lock()
-        self._session = Session(settings, entropy=os.urandom, local_addresses=self._candidates(None))
+        self._session = Session(
+            settings, entropy=os.urandom, local_addresses=self._candidates(None), credentials=credentials
+        )
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._ended = asyncio.Event()
         self._over = False
@@ -63,13 +75,15 @@ class SessionDriver:
         *,
         local: Address = ("0.0.0.0", 0),
         impairment: Impairment | None = None,
+        credentials: Credentials | None = None,
     ) -> SessionDriver:
         """Bind a socket at `local` (port 0: any) and make a Session. Raises CallError if it cannot bind.
 
+        `credentials` as in Session: by default a key for this session alone.
         `impairment` is asked about every outgoing media datagram (tests and demonstrations).
         """
         sock = bind_udp(local)
-        driver = cls(settings, sock, impairment)
+        driver = cls(settings, sock, impairment, credentials)
         protocol = DatagramPort(driver._on_datagram)
         driver._transport, _ = await driver._loop.create_datagram_endpoint(lambda: protocol, sock=sock)
         return driver
@@ -187,6 +201,7 @@ class SessionDriver:
         self._send(out)
         self._timer.set(due_ns)
         for event in events:
+            log.debug("event %r", event)
             self._events.put_nowait(event)
             if isinstance(event, Ended):
                 self._ended.set()

@@ -8,7 +8,6 @@ decisions afterwards.
 
 from __future__ import annotations
 
-import hashlib
 import random
 from array import array
 from collections.abc import Callable
@@ -95,7 +94,7 @@ class _Call(Network):
         self.ends = [_End(self, number) for number in (0, 1)]
         self.hosts: dict[Address, Host] = {end.address: end for end in self.ends}
         if scenario.relay:
-            server = Switchboard(ServerSettings(), entropy=_entropy(scenario, "server"), mac=_mac)
+            server = Switchboard(ServerSettings(), entropy=_entropy(scenario, "server"))
             self.hosts[SERVER] = Host(server, SERVER, self.scheduler, self)
 
     def set_up(self) -> None:
@@ -268,10 +267,6 @@ def _session(scenario: Scenario, number: int) -> Session:
 
 def _entropy(scenario: Scenario, who: str) -> Callable[[int], bytes]:
     return random.Random(f"entropy {who} {scenario.seed}").randbytes
-
-
-def _mac(data: bytes) -> bytes:
-    return hashlib.blake2b(data, key=b"simulated").digest()
 
 
 def _counters(stats: Stats) -> dict[str, int]:

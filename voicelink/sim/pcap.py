@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from voicelink.wire.packet import HEADER_BYTES, VERSION, Kind
+from voicelink.wire.packet import HEADER_BYTES, PHASE_BIT, VERSION, Kind
 from voicelink.wire.seq import unwrap
 
 #: Link types and where the IP packet begins in theirs (LINKTYPE_* of tcpdump.org).
@@ -17,7 +17,8 @@ _IP_AT: Final = {0: 4, 1: 14, 12: 0, 14: 0, 101: 0, 108: 4, 113: 16, 228: 0, 229
 _MAGIC: Final = {0xA1B2C3D4: 1.0, 0xA1B23C4D: 1e-3}
 _UDP: Final = 17
 _RTP_BYTES: Final = 12
-_MEDIA_FIRST_BYTE: Final = Kind.MEDIA << 4 | VERSION
+#: In either key phase. (An RTP packet with an extension and two contributing sources looks like the second.)
+_MEDIA_FIRST_BYTES: Final = (Kind.MEDIA << 4 | VERSION, PHASE_BIT | Kind.MEDIA << 4 | VERSION)
 
 Flow = tuple[bytes, bytes]
 
@@ -39,7 +40,7 @@ def largest_flow(data: bytes) -> tuple[list[int], list[float]]:
 
 def _sequence_number(payload: bytes) -> int | None:
     """Of one of our media datagrams, or of an RTP packet; None for anything else."""
-    if len(payload) > HEADER_BYTES and payload[0] == _MEDIA_FIRST_BYTE:
+    if len(payload) > HEADER_BYTES and payload[0] in _MEDIA_FIRST_BYTES:
         return int.from_bytes(payload[5:7], "big")
     if len(payload) >= _RTP_BYTES and payload[0] >> 6 == 2 and not 72 <= payload[1] & 0x7F <= 76:
         return int.from_bytes(payload[2:4], "big")

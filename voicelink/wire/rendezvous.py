@@ -1,7 +1,9 @@
 """Control messages between a client and the rendezvous server.
 
-A request from an address that the server has not seen prove itself gets a `retry` with a cookie and leaves
-no state; the client sends it again with the cookie. Requests are padded so that no reply is longer.
+A client's body starts with a cookie of 16 bytes, in a fixed place, so that the server can tell an address that has
+shown one before it reads anything else; the connection id in the header repeats the request's id. A request without a
+good cookie gets a `retry` with one and leaves no state; the client sends it again. Requests are padded so that no reply
+is longer.
 """
 
 from __future__ import annotations
@@ -9,18 +11,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias, TypeVar
 
+from voicelink.errors import PacketError
 from voicelink.settings import Address
 from voicelink.wire.control import MAX_NAME_BYTES, MAX_U32, encode_message, parse_message
+from voicelink.wire.handshake import COOKIE_BYTES, NO_COOKIE, PUBLIC_BYTES
 from voicelink.wire.schema import address, blob, integer, part, text
 
-MAX_COOKIE_BYTES: Final = 32
-TOKEN_BYTES: Final = 8
+PROOF_BYTES: Final = 16
 #: The body of every request is at least so long, hence no reply of the server is longer than its request.
 REQUEST_BYTES: Final = 400
 
 _U32 = integer(0, MAX_U32)
 _NAME = text(MAX_NAME_BYTES)
-_COOKIE = blob(MAX_COOKIE_BYTES)
+_COOKIE = blob(COOKIE_BYTES)
+_KEY = blob(PUBLIC_BYTES)
+_PROOF = blob(PROOF_BYTES)
 _PAD = blob(REQUEST_BYTES)
 _ADDRESS = address
 
@@ -31,9 +36,10 @@ class Register:
 
     id: int = part(_U32)
     name: str = part(_NAME)
-    token: bytes = part(blob(TOKEN_BYTES))
-    """Random, the same for all of a session: lets it keep its name when its address changes."""
-    cookie: bytes = part(_COOKIE)
+    key: bytes = part(_KEY)
+    """The client's public identity key: a name belongs to the first key that it was registered with."""
+    proof: bytes = part(_PROOF)
+    """That the client holds the private key (`secure/possession.py`)."""
     pad: bytes = part(_PAD)
 
 
@@ -43,7 +49,8 @@ class Unregister:
 
     id: int = part(_U32)
     name: str = part(_NAME)
-    token: bytes = part(blob(TOKEN_BYTES))
+    key: bytes = part(_KEY)
+    proof: bytes = part(_PROOF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,6 @@ class Ring:
 
     id: int = part(_U32)
     name: str = part(_NAME)
-    cookie: bytes = part(_COOKIE)
     pad: bytes = part(_PAD)
 
 
@@ -71,6 +77,8 @@ class Retry:
     id: int = part(_U32)
     to: int = part(_U32)
     cookie: bytes = part(_COOKIE)
+    key: bytes = part(_KEY)
+    """The server's public key, for proofs of possession."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,18 +125,30 @@ _FROM_SERVER: Final[dict[str, type[ServerMessage]]] = {
 }
 
 
-def encode_rendezvous(message: ClientMessage | ServerMessage) -> bytes:
-    """The body of a server datagram."""
+def encode_request(message: ClientMessage, cookie: bytes) -> bytes:
+    """The body of a client's datagram."""
+    return cookie + encode_message(message)
+
+
+def encode_reply(message: ServerMessage) -> bytes:
+    """The body of a server's datagram."""
     return encode_message(message)
 
 
-def parse_client_message(body: bytes) -> ClientMessage:
-    """What a client sent. Raises ControlError."""
-    message: ClientMessage = parse_message(body, _FROM_CLIENT)
+def cookie_of(body: bytes) -> bytes:
+    """The cookie in a client's body. Raises PacketError for a body that is too short for one."""
+    if len(body) <= COOKIE_BYTES:
+        raise PacketError(f"a request of {len(body)} bytes")
+    return body[:COOKIE_BYTES]
+
+
+def parse_request(body: bytes) -> ClientMessage:
+    """What a client sent, apart from the cookie. Raises ControlError."""
+    message: ClientMessage = parse_message(body[COOKIE_BYTES:], _FROM_CLIENT)
     return message
 
 
-def parse_server_message(body: bytes) -> ServerMessage:
+def parse_reply(body: bytes) -> ServerMessage:
     """What a server sent. Raises ControlError."""
     message: ServerMessage = parse_message(body, _FROM_SERVER)
     return message
@@ -136,5 +156,5 @@ def parse_server_message(body: bytes) -> ServerMessage:
 
 def padded(request: R) -> R:
     """`request` with its pad set so that its body has REQUEST_BYTES bytes, give or take two."""
-    bare = len(encode_rendezvous(replace(request, pad=b"")))
+    bare = len(encode_request(replace(request, pad=b""), NO_COOKIE))
     return replace(request, pad=bytes(max(0, REQUEST_BYTES - bare)))
