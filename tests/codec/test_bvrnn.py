@@ -56,6 +56,29 @@ def test_fast_loop_has_the_gradients_of_the_step(model: Bvrnn, forced: bool) -> 
         torch.testing.assert_close(fast[name], gradient, rtol=1e-4, atol=1e-6)
 
 
+def test_the_second_decoder_loses_what_it_is_told_to(model: Bvrnn) -> None:
+    """It decodes as a receiver with a state of its own: whole frames, cut ones, and lost ones by the prior."""
+    mel, sent = torch.randn(3, 8, 80), sent_mask(torch.tensor([64, 10, 30]), 64)[:, None].expand(-1, 8, -1)
+    kept = sent[:2].clone()
+    kept[0, 2:5], kept[1, 3, 4:] = 0, 0
+    with torch.no_grad():
+        whole = FastLoop(model, torch.float32).run(mel, sent, model.initial_state(3), 0.0)
+        lossy = FastLoop(model, torch.float32).run(mel, sent, model.initial_state(5), 0.0, kept=kept)
+    torch.testing.assert_close(lossy.mel[:3], whole.mel)
+    assert len(lossy.mel) == 5
+    for row in (0, 1):
+        state = model.initial_state(1)
+        for t in range(8):
+            code = torch.round(whole.probability[row, t])[None]
+            if kept[row, t].any():
+                code = torch.where(kept[row, t] > 0, code, torch.full_like(code, UNSENT))
+            else:
+                code = torch.where(sent[row, t] > 0, model.prior_step(state), torch.full_like(code, UNSENT))
+            decoded, state = model.decode_step(code, state)
+            torch.testing.assert_close(lossy.mel[3 + row, t], decoded[0], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(lossy.mel[3, 5:], whole.mel[0, 5:])
+
+
 def _plain_loss(model: Bvrnn, mel: torch.Tensor, sent: torch.Tensor, open_loop: torch.Tensor) -> torch.Tensor:
     state, mels, priors = model.initial_state(len(mel)), [], []
     for t in range(mel.shape[1]):

@@ -115,7 +115,9 @@ def evaluate(
     ] = None,
     rounds: Annotated[
         int | None,
-        typer.Option(metavar="N", min=0, max=8, help="Rounds of the encoder search. Default: the model's.", show_default=False),
+        typer.Option(
+            metavar="N", min=0, max=8, help="Rounds of the encoder search. Default: the model's.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Score a model by every metric at hand, uncoded (vocoder alone) and at each bitrate, beside other codecs' audio.

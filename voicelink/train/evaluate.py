@@ -51,9 +51,9 @@ def evaluate(
 ) -> list[Row]:
     """Score `codec`, and other codecs' audio, on every reference under `folder` by the metrics `names`.
 
-    `folder` holds audio files, or one folder an item with a `ref.*` in it; what else lies in all of those is a condition
-    too. Our decoded audio goes to `out`/CONDITION/ITEM.wav. `rounds` of the encoder search, by default the model's.
-    Raises AudioError where there are no items, one cannot be scored, or a bitrate is below the model's least.
+    `folder` holds audio files, or one folder an item with a `ref.*` in it; what else lies in all of those is a
+    condition too. Our decoded audio goes to `out`/CONDITION/ITEM.wav. `rounds` of the encoder search, by default the
+    model's. Raises AudioError where there are no items, one cannot be scored, or a bitrate is below the model's least.
     """
     items = find_items(folder)
     conditions = {UNCODED: None, **{f"{rate}bps": bits_per_frame(rate) for rate in bitrates}}

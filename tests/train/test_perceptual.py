@@ -1,0 +1,89 @@
+"""The training losses agree with the measures they are named after, and move training the right way."""
+
+import numpy as np
+import pytest
+import torch
+from pesq import pesq
+from pystoi import stoi
+from scipy.signal import butter, resample_poly, sosfilt
+from voicelink_client.clips import bundled_clips
+
+from voicelink.audio.files import read_audio
+from voicelink.audio.resampler import resample
+from voicelink.train.mel_loss import MelDistance
+from voicelink.train.perceptual import EstoiDistance, PesqDistance
+
+BAND = butter(5, [325, 3250], fs=22_050, btype="band", output="sos")
+
+
+@pytest.fixture(scope="module")
+def speech() -> np.ndarray:
+    audio, rate = read_audio(bundled_clips()[0])
+    return resample(audio, rate, 22_050)[: 4 * 22_050]
+
+
+def _worse(speech: np.ndarray, kind: str) -> np.ndarray:
+    noise = np.random.default_rng(1).standard_normal(len(speech)).astype(np.float32)
+    if kind == "noise 25 dB":
+        return speech + noise * speech.std() * 10 ** (-25 / 20)
+    if kind == "noise 10 dB":
+        return speech + noise * speech.std() * 10 ** (-10 / 20)
+    return np.clip(speech, -0.3 * np.abs(speech).max(), 0.3 * np.abs(speech).max())
+
+
+def _tensors(*signals: np.ndarray) -> list[torch.Tensor]:
+    return [torch.from_numpy(np.asarray(s, np.float32))[None] for s in signals]
+
+
+def _level(speech: np.ndarray) -> torch.Tensor:
+    return torch.tensor([float(np.sqrt(np.mean(sosfilt(BAND, speech) ** 2)))])
+
+
+@pytest.mark.parametrize("kind", ["noise 25 dB", "noise 10 dB", "clipped"])
+def test_agreement_with_the_reference_implementations(speech: np.ndarray, kind: str) -> None:
+    worse = _worse(speech, kind)
+    made, true = _tensors(worse, speech)
+    a, b = (resample_poly(x.astype(float), 320, 441) for x in (speech, worse))
+    distance = PesqDistance()(made, true, torch.tensor([11_025.0]), _level(speech)).item()
+    mos = 0.999 + 4 / (1 + np.exp(-1.3669 * (4.5 - distance) + 3.8224))
+    assert abs(mos - pesq(16_000, a, b, "wb")) < 0.45
+    estoi = 1 - EstoiDistance()(made, true, _level(speech)).item()
+    assert abs(estoi - stoi(a, b, 16_000, extended=True)) < 0.09  # pauses are weighed, not cut out
+
+
+def test_distances_of_equals_are_zero_and_gradients_finite(speech: np.ndarray) -> None:
+    (true,) = _tensors(speech[:22_050])
+    level, band = _level(speech), torch.tensor([11_025.0])
+    assert PesqDistance()(true, true, band, level).item() < 0.02
+    assert EstoiDistance()(true, true, level).item() < 1e-4
+    for made in (true + 0.01 * torch.randn_like(true), torch.zeros_like(true)):
+        made.requires_grad_(True)
+        (PesqDistance()(made, true, band, level).mean() + EstoiDistance()(made, true, level)).backward()
+        assert torch.isfinite(made.grad).all()
+
+
+def test_bands_that_the_source_lacks_do_not_count(speech: np.ndarray) -> None:
+    (true,) = _tensors(speech[:22_050])
+    noise = np.random.default_rng(2).standard_normal(22_050)
+    hiss = torch.from_numpy(sosfilt(butter(8, 6500, fs=22_050, btype="high", output="sos"), noise))
+    made = true + 0.05 * hiss.float()
+    bands = [torch.tensor([hz]) for hz in (11_025.0, 5_000.0)]
+    wide, narrow = (PesqDistance()(made, true, band, _level(speech)).item() for band in bands)
+    assert narrow < 0.2 * wide
+
+
+def test_a_segment_too_short_for_estoi_has_none() -> None:
+    short = torch.randn(2, 4_000)
+    assert EstoiDistance()(short, -short, torch.ones(2)).item() == 0.0
+
+
+def test_quiet_bands_weigh_less() -> None:
+    true = torch.full((1, 40, 80), -1.0)
+    true[:, :, 40:] = -9.0
+    level = torch.tensor([0.1])
+    loud, quiet = true.clone(), true.clone()
+    loud[:, :, :40] += 0.5
+    quiet[:, :, 40:] += 0.5
+    distance, plain = MelDistance(0.2, 0.0), MelDistance(1.0, 0.0)
+    assert distance(loud, true, level) > 4 * distance(quiet, true, level)
+    torch.testing.assert_close(plain(loud, true, level), plain(quiet, true, level))
