@@ -119,6 +119,12 @@ def evaluate(
             metavar="N", min=0, max=8, help="Rounds of the encoder search. Default: the model's.", show_default=False
         ),
     ] = None,
+    robustness: Annotated[
+        bool,
+        typer.Option(
+            "--robustness", help="Instead: lost frames, noise, levels, silence, two talkers, music; 5.5 kbps."
+        ),
+    ] = False,
 ) -> None:
     """Score a model by every metric at hand, uncoded (vocoder alone) and at each bitrate, beside other codecs' audio.
 
@@ -130,6 +136,12 @@ def evaluate(
     from voicelink.train.evaluate import evaluate as run  # noqa: PLC0415
 
     model = load_codec(settings.model or None, engine=settings.engine)  # type: ignore[arg-type]
+    if robustness:
+        from voicelink.train.robustness import robustness as measure  # noqa: PLC0415
+
+        found = {name: round(value, 4) for name, value in measure(model, references).items()}
+        common.result({"model": model.model_id, **found}, [f"{name:24} {value:9.3f}" for name, value in found.items()])
+        return
     names, missing = usable(metric or METRICS)
     for line in missing:
         typer.echo(f"left out: {line}", err=True)
