@@ -24,7 +24,7 @@ pytest.importorskip("pyarrow", reason="sweeps need pyarrow")
 PROTOCOL = """
 seeds = 8
 [scenario]
-seconds = 20.0
+seconds = 12.0
 [grid]
 loss = [0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
 redundancy = [0, 1]
