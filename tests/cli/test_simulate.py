@@ -60,6 +60,19 @@ def test_a_folder_gets_trace_and_figures(capsys: pytest.CaptureFixture[str], tmp
     assert json.loads((tmp_path / "out" / "figures.json").read_text())["trace_digest"] == found["trace_digest"]
 
 
+def test_a_trace_is_found_beside_its_scenario_or_from_here(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "x_is_lost.txt").write_text("0001")
+    (tmp_path / "sub" / "s.toml").write_text('trace = "x_is_lost.txt"\nloss_model = "trace"\n')
+    monkeypatch.chdir(tmp_path)
+    beside = figures(capsys, "sub/s.toml")
+    here = figures(capsys, "sub/s.toml", "--trace", "sub/x_is_lost.txt")
+    assert beside["trace_digest"] == here["trace_digest"]
+    assert beside["packets_lost"] > 50
+
+
 def test_audio_of_both_ends(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     found = figures(capsys, "--seconds", "4", "--loss", "0.05", "--audio", "--out", str(tmp_path))
     assert set(found["estoi"]) == {"a_to_b", "b_to_a"}

@@ -157,6 +157,12 @@ def test_silence_ends_the_call_and_the_trace_tells() -> None:
     assert any(text.startswith("Ended: silence") for end in trace.ends for _, text in end.events)
 
 
+def test_a_call_too_short_for_a_packet_has_a_trace() -> None:
+    trace = call(seconds=0.1, frames_per_packet=8)
+    assert trace.summary()["packets_sent"] == 0
+    assert trace.summary()["mouth_to_ear_ms"] == {"p50": None, "p95": None}
+
+
 def test_a_trace_comes_back_from_its_file(tmp_path: Path) -> None:
     trace = call(loss=0.1, redundancy=1, seconds=3.0)
     trace.save(tmp_path / "t.npz")

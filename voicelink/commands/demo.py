@@ -69,10 +69,17 @@ def demo(
     from voicelink_client.demo_view import DemoScreen, summary  # noqa: PLC0415
 
     from voicelink.net.loop import run  # noqa: PLC0415
+    from voicelink.sim.tracefile import open_link  # noqa: PLC0415
 
     _check_model(settings.codec.model, bitrate)
     chosen = replace(settings.codec, model=_absolute(settings.codec.model))
-    plan = DemoPlan(out, seconds, bitrate, settings.session, settings.link, chosen)
+    link = (
+        replace(settings.link, trace=str(Path(settings.link.trace).absolute()))
+        if settings.link.trace
+        else settings.link
+    )
+    open_link(link)  # the ends' processes would fail of a wrong one
+    plan = DemoPlan(out, seconds, bitrate, settings.session, link, chosen)
     with DemoScreen() as screen:
         figures = run(run_demo(plan, screen))
     common.result(figures, summary(figures))

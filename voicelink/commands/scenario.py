@@ -59,6 +59,8 @@ class ScenarioOptions:
         """What was given, by scenario key. Raises ConfigError for a --set that is none."""
         given = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "set_"}
         named = {_KEYS.get(name, name): value for name, value in given.items() if value is not None}
+        if "trace" in named:  # in a file it is relative to that, here to where we are
+            named["trace"] = str(Path(named["trace"]).absolute())
         return named | dict(_pair(text) for text in self.set_ or ())
 
 

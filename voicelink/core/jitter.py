@@ -54,8 +54,9 @@ class JitterBuffer:
         self._late_packets = 0
         self._late_since_ns = 0
 
-    def __len__(self) -> int:
-        """Frames held."""
+    @property
+    def frames_held(self) -> int:
+        """Frames that wait for their slot."""
         return len(self._held)
 
     # ---- network side ----------------------------------------------------------------------------

@@ -61,7 +61,7 @@ class Media:
     @property
     def frames_held(self) -> int:
         """Frames in the jitter buffer."""
-        return len(self._buffer)
+        return self._buffer.frames_held
 
     def pull(self, now_ns: int) -> PlayoutDecision:
         """What fills the loudspeaker's next slot."""

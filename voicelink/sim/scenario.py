@@ -115,8 +115,7 @@ def scenario_from(values: Mapping[str, Any], source: str = "scenario", folder: P
     `source` names where they came from in messages; a relative `trace` is looked for in `folder`. Raises ConfigError
     for unknown keys (with the nearest right name), wrong types, and values out of range or not fitting each other.
     """
-    profile = values.get("profile", "")
-    merged = dict(PROFILES.get(profile, {}) if isinstance(profile, str) else {}) | dict(values)
+    merged = _profile(values.get("profile", ""), source) | dict(values)
     back, changes = merged.pop("back", {}), merged.pop("changes", [])
     taken = {key: _checked(key, value, source, scenario_fields()) for key, value in merged.items()}
     scenario = Scenario(
@@ -127,6 +126,17 @@ def scenario_from(values: Mapping[str, Any], source: str = "scenario", folder: P
 
 # ---- helpers -------------------------------------------------------------------------------------
 _LINK: Final = {f.name: f for f in fields(LinkSettings) if f.name not in ("seed", "trace")}
+
+
+def _profile(name: Any, source: str) -> dict[str, Any]:
+    """What a preset stands for; nothing for no name."""
+    if name == "":
+        return {}
+    if isinstance(name, str) and name in PROFILES:
+        return dict(PROFILES[name])
+    near = difflib.get_close_matches(str(name), PROFILES, 1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(PROFILES)}"
+    raise ConfigError(f"{source}: profile = {name!r} is unknown; {hint}")
 
 
 def _checked(key: str, value: Any, source: str, known: Mapping[str, Field[Any]]) -> Any:
