@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "clips": ["english"],
         "metrics": ["estoi", "pesq_wb"],
         "scenario": {"seconds": 2.0},
-        "grid": {"loss": [0.0, 0.1, 0.4], "redundancy": [0, 2]},
+        "grid": {"loss": [0.0, 0.4], "redundancy": [0, 2]},
     }
     out = tmp_path_factory.mktemp("report") / "out"
     run_sweep(sweep_from(values, "r", "r.toml", Path()), out, engine="onnx")
@@ -46,7 +46,7 @@ def test_every_figure_comes_as_png_svg_and_csv(folder: Path) -> None:
         assert (folder / "figures" / f"{name}.csv").read_text().count("\n") >= 2
     head, *lines = (folder / "figures" / "estoi-over-loss.csv").read_text().splitlines()
     assert head == "curve,loss,mean,low95,high95,n"
-    assert len(lines) == 6
+    assert len(lines) == 4
 
 
 def test_the_page_is_whole_and_escapes_what_it_shows(folder: Path) -> None:
@@ -67,25 +67,26 @@ def test_in_a_browser_nothing_fails_players_play_and_tables_sort(folder: Path, t
         assert page.run("document.querySelectorAll('figure svg').length") >= 8
         assert page.run("[...document.images].every(image => image.complete && image.naturalWidth > 100)")
         sounds = page.run("document.querySelectorAll('audio').length")
-        assert sounds == 7
+        assert sounds == 5
         for number in (0, sounds - 1):
             at, length, line = page.run(
                 f"(async () => {{ const sound = document.querySelectorAll('audio')[{number}];"
-                "await sound.play(); await new Promise(done => setTimeout(done, 400));"
+                "await sound.play();"
+                "for (let i = 0; i < 200 && sound.currentTime < 0.1; i++) await new Promise(go => setTimeout(go, 50));"
                 "return [sound.currentTime, sound.duration, sound.parentElement.querySelector('i').style.opacity] })()"
             )
-            assert at > 0.1
+            assert at >= 0.1
             assert length == pytest.approx(2.0, abs=0.1)
             assert line == "1"
-        assert page.run("[...document.querySelectorAll('audio')].filter(sound => !sound.paused).length") == 1
+        assert page.run("document.querySelector('audio').paused"), "the second one stopped the first"
         column = (
             "[...document.querySelector('#cells table').tBodies[0].rows].map(row => Number(row.cells[1].textContent))"
         )
         press = "document.querySelectorAll('#cells th button')[1].click()"
         page.run(press)
-        assert page.run(column) == [0, 0, 0.1, 0.1, 0.4, 0.4]
+        assert page.run(column) == [0, 0, 0.4, 0.4]
         page.run(press)
-        assert page.run(column) == [0.4, 0.4, 0.1, 0.1, 0, 0]
+        assert page.run(column) == [0.4, 0.4, 0, 0]
         page.screenshot(tmp_path / "page.png")
         assert (tmp_path / "page.png").stat().st_size > 20_000
         assert page.problems == []

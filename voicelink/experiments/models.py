@@ -6,6 +6,7 @@ scored before it, so whatever draws random numbers draws the same ones each time
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
@@ -88,6 +89,7 @@ def visqol_api() -> Any:
     require("visqol", "ai_edge_litert", "pip install 'visqol-python[lattice]'")
     from visqol import VisqolApi  # noqa: PLC0415
 
+    logging.getLogger("visqol").setLevel(logging.ERROR)  # it tells of every patch that loss has moved
     api = VisqolApi()
     api.create(mode="speech", use_lattice_model=True)
     return api

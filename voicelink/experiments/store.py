@@ -77,14 +77,14 @@ class Store:
 
     def _begin(self, plan: dict[str, Any], *, resume: bool) -> None:
         path, journal = self.folder / "plan.json", self.folder / "rows.jsonl"
-        if path.exists():
+        if path.exists() and journal.exists() and journal.stat().st_size:
             if not resume:
                 raise ConfigError(f"{self.folder}: holds a sweep; --resume goes on with it, or give another --out")
             _require_same(_plan(path), plan, self.folder)
             self._read(journal)
         else:
             others = [entry.name for entry in self.folder.iterdir() if entry.name != ".lock"]
-            if others:
+            if others and not path.exists():  # a sweep that has done nothing yet may begin anew
                 raise ConfigError(f"{self.folder}: is not empty and no sweep ({others[0]}); give another --out")
             temporary = self.folder / ".plan.json.part"
             temporary.write_text(json.dumps(plan, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,62 @@
+"""Network figures of a trace, and what was said set against what was heard."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from voicelink.experiments.network import figures, heard_of
+from voicelink.sim.call import simulate
+from voicelink.sim.scenario import Scenario, scenario_from
+from voicelink.sim.trace import CONCEAL, NO_FRAME, PLAY, SKIP
+from voicelink.units import FRAME_SAMPLES
+
+BASE = replace(Scenario(), seconds=10.0, seed=1)
+
+
+def test_a_perfect_link_loses_nothing_and_costs_what_the_packets_cost() -> None:
+    found = figures(simulate(BASE))
+    assert found["packet_loss"] == found["frame_loss"] == found["interruptions"] == 0
+    # Two frames of 35 bits in 9 bytes, 11 bytes of header and counts, 28 of IP and UDP, 43.07 packets a second.
+    assert found["wire_kbps"] == pytest.approx(16.5, abs=0.2)
+    assert found["mouth_to_ear_p50_ms"] == found["mouth_to_ear_p99_ms"]
+    assert found["convergence_s"] == 0
+
+
+def test_loss_before_and_after_redundancy() -> None:
+    plain = figures(simulate(replace(BASE, loss=0.2)))
+    repeated = figures(simulate(replace(BASE, loss=0.2, redundancy=4)))
+    assert plain["packet_loss"] == pytest.approx(0.2, abs=0.05)
+    assert plain["frame_loss"] == pytest.approx(plain["packet_loss"], abs=0.02)
+    assert repeated["packet_loss"] == pytest.approx(0.2, abs=0.05)
+    assert repeated["frame_loss"] < plain["frame_loss"] / 2
+    assert repeated["recovered"] > 0.05
+    assert repeated["wire_kbps"] > plain["wire_kbps"]
+
+
+def test_what_comes_too_late_is_told_apart_from_what_is_lost() -> None:
+    found = figures(simulate(replace(BASE, jitter_ms=200.0, reorder=True)))
+    assert found["packet_loss"] == 0
+    assert found["late_loss"] > 0.05
+    assert found["transit_spread_ms"] == pytest.approx(200 / 12**0.5, rel=0.2)
+
+
+def test_an_interruption_is_150_ms_without_speech() -> None:
+    outage = [{"at_s": 4.0, "loss": 0.9, "burst": 100.0}, {"at_s": 6.0, "loss": 0.0, "burst": 0.0}]
+    found = figures(simulate(scenario_from({"seconds": 10.0, "seed": 3, "changes": outage})))
+    assert found["interruptions"] >= 1
+    assert found["interruption_ms"] >= 150 * found["interruptions"]
+
+
+def test_said_and_heard_lie_frame_on_frame() -> None:
+    """A loudspeaker that plays each frame's number hears, slot by slot, what was said."""
+    trace = simulate(replace(BASE, loss=0.2, jitter_ms=30.0))
+    end = trace.ends[1]
+    said = np.repeat(np.arange(900, dtype=np.float32), FRAME_SAMPLES)
+    index = end.index[end.kind != SKIP]
+    heard = np.repeat(np.where(index == NO_FRAME, -1, index).astype(np.float32), FRAME_SAMPLES)
+    a, b = heard_of(said, heard, end)
+    np.testing.assert_array_equal(a, b)
+    assert len(a) == FRAME_SAMPLES * np.isin(end.kind, (PLAY, CONCEAL)).sum()
