@@ -49,7 +49,7 @@ def test_a_missing_file_is_named(folder: Path) -> None:
 
 def test_another_format_is_refused(folder: Path) -> None:
     edit(folder, format=99)
-    with pytest.raises(WeightsError, match="format 99, this code runs format 1"):
+    with pytest.raises(WeightsError, match="format 99, this code runs format 2"):
         load_codec(folder)
 
 
