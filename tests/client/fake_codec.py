@@ -59,7 +59,7 @@ class FakeDecoder:
 class FakeCodec:
     model_id = "fake-1"
 
-    def encoder(self, sample_rate: int = SAMPLE_RATE_HZ, bits: int = 32) -> FakeEncoder:
+    def encoder(self, sample_rate: int = SAMPLE_RATE_HZ, bits: int = 32, rounds: int | None = None) -> FakeEncoder:
         return FakeEncoder(sample_rate, bits)
 
     def decoder(self) -> FakeDecoder:
