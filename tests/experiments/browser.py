@@ -43,8 +43,7 @@ class Page:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._socket.close()
-        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.run_until_complete(self._disconnect())
         self._process.kill()
         self._process.wait()
         self._loop.close()
@@ -78,6 +77,10 @@ class Page:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/json") as answer:
             pages = [entry for entry in json.load(answer) if entry["type"] == "page"]
         return await websocket_connect(pages[0]["webSocketDebuggerUrl"], max_message_size=1 << 28)
+
+    async def _disconnect(self) -> None:
+        self._socket.close()  # inside the loop: tornado makes another one, and leaves it open, where none is running
+        await asyncio.sleep(0)
 
     async def _send(self, method: str, values: dict[str, Any]) -> Any:
         number = next(self._ids)

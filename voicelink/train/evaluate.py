@@ -46,15 +46,17 @@ def evaluate(
     folder: Path,
     bitrates: list[int],
     out: Path | None = None,
-    names: Sequence[str] = METRICS,
+    names: Sequence[str] | None = None,
     rounds: int | None = None,
 ) -> list[Row]:
-    """Score `codec`, and other codecs' audio, on every reference under `folder` by the metrics `names`.
+    """Score `codec`, and other codecs' audio, on every reference under `folder` by the metrics `names`, by default those
+    of METRICS whose packages are installed.
 
     `folder` holds audio files, or one folder an item with a `ref.*` in it; what else lies in all of those is a
     condition too. Our decoded audio goes to `out`/CONDITION/ITEM.wav. `rounds` of the encoder search, by default the
     model's. Raises AudioError where there are no items, one cannot be scored, or a bitrate is below the model's least.
     """
+    names = usable(METRICS)[0] if names is None else names
     items = find_items(folder)
     conditions = {UNCODED: None, **{f"{rate}bps": bits_per_frame(rate) for rate in bitrates}}
     for bits in filter(None, conditions.values()):
