@@ -10,7 +10,9 @@ from voicelink_client.clips import bundled_clips
 
 from voicelink.audio.files import read_audio
 from voicelink.audio.resampler import resample
+from voicelink.experiments.models import dnsmos_score
 from voicelink.train.mel_loss import MelDistance
+from voicelink.train.mos import MosDistance, to_16k
 from voicelink.train.perceptual import EstoiDistance, PesqDistance
 
 BAND = butter(5, [325, 3250], fs=22_050, btype="band", output="sos")
@@ -87,3 +89,32 @@ def test_quiet_bands_weigh_less() -> None:
     distance, plain = MelDistance(0.2, 0.0), MelDistance(1.0, 0.0)
     assert distance(loud, true, level) > 4 * distance(quiet, true, level)
     torch.testing.assert_close(plain(loud, true, level), plain(quiet, true, level))
+
+
+def test_the_differentiable_dnsmos_is_the_one_that_scores(speech: np.ndarray) -> None:
+    pytest.importorskip("speechmos")
+    distance = MosDistance()
+    nine_seconds = np.concatenate([resample(speech, 22_050, 16_000)] * 3)[:144_160]
+    with torch.no_grad():
+        scores, _ = distance.judge(torch.from_numpy(nine_seconds)[None])
+    assert scores[0, 2].item() == pytest.approx(dnsmos_score(nine_seconds), abs=1e-3)
+
+
+def test_what_sounds_worse_to_dnsmos_is_behind_and_the_way_back_is_told(speech: np.ndarray) -> None:
+    pytest.importorskip("speechmos")
+    distance = MosDistance()
+    true, worse = _tensors(speech[:22_050], _worse(speech, "noise 10 dB")[:22_050])
+    assert [value.item() for value in distance(true, true)] == [0.0, 0.0]
+    worse.requires_grad_(True)
+    behind, apart = distance(worse, true)
+    assert behind.item() > 0.1 < apart.item()
+    (behind + apart).backward()
+    better, _ = distance((worse - 0.02 * worse.grad / worse.grad.abs().max()).detach(), true)
+    assert better.item() < behind.item()
+
+
+def test_the_loss_hears_at_16_khz_what_a_resampler_gives(speech: np.ndarray) -> None:
+    pytest.importorskip("speechmos")
+    made = to_16k(torch.from_numpy(speech[None]), MosDistance().resampling)[0].numpy()
+    true = resample(speech, 22_050, 16_000)[: len(made)]
+    assert np.sum((made - true) ** 2) < 1e-4 * np.sum(true**2)

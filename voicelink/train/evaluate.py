@@ -49,8 +49,9 @@ def evaluate(
     names: Sequence[str] | None = None,
     rounds: int | None = None,
 ) -> list[Row]:
-    """Score `codec`, and other codecs' audio, on every reference under `folder` by the metrics `names`, by default those
-    of METRICS whose packages are installed.
+    """Score `codec`, and other codecs' audio, on every reference under `folder` by the metrics `names`.
+
+    By default those of METRICS whose packages are installed.
 
     `folder` holds audio files, or one folder an item with a `ref.*` in it; what else lies in all of those is a
     condition too. Our decoded audio goes to `out`/CONDITION/ITEM.wav. `rounds` of the encoder search, by default the

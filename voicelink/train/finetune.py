@@ -25,8 +25,9 @@ WARM_UP_FRAMES = 24
 class FinetuneTask:
     """One step of fine-tuning; see `loop.Task`.
 
-    Recipe keys beside the vocoder's: `coder_run`, `vocoder_run` (run or model folders to start from), `coded_share` of
-    segments, `favoured_bits`, `adversarial_weight`, `matching_weight`, `discriminator_every` (steps), `ema`.
+    Recipe keys beside the vocoder's: `coder_run`, `vocoder_run` (run or model folders to start from), `coded_share` and
+    `own_f0_share` of segments, `favoured_bits`, `adversarial_weight`, `matching_weight`, `discriminator_every` (steps),
+    `ema`.
     """
 
     def __init__(self, recipe: dict, data: SpeechData) -> None:
@@ -47,7 +48,8 @@ class FinetuneTask:
     def step(self, rng: np.random.Generator, step: int) -> dict[str, float]:
         """Generator step, and every `discriminator_every` steps one of the discriminators."""
         segment, mel = self._batch(rng)
-        made, f0_loss = render(self.model, mel, segment)
+        own = round(len(mel) * self.recipe["own_f0_share"])
+        made, f0_loss = render(self.model, mel, segment, own)
         true = target(segment)
         total, losses = self.loss(made, true, segment)
         total = total + f0_loss

@@ -66,19 +66,35 @@ def target(segment: Segment) -> Tensor:
     return segment.audio[:, 2 * FRAME_SAMPLES : segment.audio.shape[1] - 2 * FRAME_SAMPLES]
 
 
-def render(model: HarmonicVocoder, mel: Tensor, segment: Segment) -> tuple[Tensor, Tensor]:
-    """Waveform [B, 256 (T - 1)] driven by the true F0, and the F0 loss."""
+def render(model: HarmonicVocoder, mel: Tensor, segment: Segment, own_f0: int = 0) -> tuple[Tensor, Tensor]:
+    """Waveform [B, 256 (T - 1)] and the F0 loss.
+
+    The first `own_f0` segments are driven by the F0 that the network tells, as in use, the others by the true one.
+    """
     batch, frames = mel.shape[:2]
     f0_hz, voiced = segment.f0_hz, (segment.f0_hz > 0).float()
     with torch.autocast(mel.device.type, torch.bfloat16):
         f0_state, trunk_state = torch.split(model.initial_state(batch).to(mel.device), model.state_sizes, dim=2)
         logits, _ = model.f0_logits(mel, f0_state)
+        loss = f0_loss(model, logits.float(), f0_hz[:, 2:], voiced[:, 2:])
+        if own_f0:
+            f0_hz, voiced = _with_own(model, logits.detach(), f0_hz, voiced, own_f0)
         spectrum, _ = model.spectrum(mel, f0_hz[:, 2:], voiced[:, 2:], trunk_state)
     phase = torch.rand(batch, device=mel.device)
     pulses = pulse_train(f0_hz, voiced, phase)
     noise = torch.randn(batch, FRAME_SAMPLES * (frames + 1), device=mel.device)
     made = synthesise(spectrum, pulses, noise)[:, FRAME_SAMPLES:-FRAME_SAMPLES]
-    return made, f0_loss(model, logits.float(), f0_hz[:, 2:], voiced[:, 2:])
+    return made, loss
+
+
+def _with_own(
+    model: HarmonicVocoder, logits: Tensor, f0_hz: Tensor, voiced: Tensor, count: int
+) -> tuple[Tensor, Tensor]:
+    """F0 and voicing [B, T + 2] with those that the network tells of frames 2 on in the first `count` segments."""
+    told_hz, told_voiced = model.decode_f0(logits[:count])
+    pairs = ((f0_hz, told_hz), (voiced, told_voiced))
+    made = [torch.cat([torch.cat([a[:count, :2], b.float()], dim=1), a[count:]]) for a, b in pairs]
+    return made[0], made[1]
 
 
 def f0_loss(model: HarmonicVocoder, logits: Tensor, f0_hz: Tensor, voiced: Tensor) -> Tensor:
