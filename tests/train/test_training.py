@@ -108,6 +108,25 @@ def test_resuming_is_exact(kind: str, prepared: Path, tmp_path: Path) -> None:
             assert torch.equal(value, states[1]["modules"][name][key]), f"{name}.{key}"
 
 
+def test_coded_mels_are_heard_through_a_vocoder(prepared: Path, tmp_path: Path) -> None:
+    vocoder.train(_recipe("vocoder", steps=1, model=TINY_VOCODER), prepared, tmp_path / "vocoder")
+    weights = {"spectral_weight": 1.0, "linear_weight": 1.0, "pesq_weight": 1.0, "estoi_weight": 1.0}
+    wave = {**weights, "mos_weight": 0.0, "mos_layers_weight": 0.0, "vocoder_run": str(tmp_path / "vocoder")}
+    wave = {**wave, "streams": 2, "weight": 1.0}
+    recipe = _recipe("coder", frames=40, model={"hidden": 24}, wave=wave)
+    task = coder.CoderTask(recipe, SpeechData(prepared))
+    before = [p.clone() for p in task.heard.vocoder.parameters()]
+    losses = task.step(generator(1, 0), 0)
+    assert losses["wave_spectral"] > 0 < losses["wave_pesq"]
+    assert all(torch.equal(a, b) for a, b in zip(before, task.heard.vocoder.parameters(), strict=True))
+    mel = torch.zeros(2, 40, 80, requires_grad=True)
+    loss, _ = task.heard(mel, task._window(generator(1, 1))[3])
+    loss.backward()
+    assert mel.grad[:, 20:].abs().max() > 0
+    with pytest.raises(ConfigError, match="streams missing"):
+        coder.CoderTask({**recipe, "wave": {k: v for k, v in wave.items() if k != "streams"}}, SpeechData(prepared))
+
+
 def _run_until(task: object, recipe: dict, folder: Path, stop: int) -> None:
     """A run that is interrupted (SIGINT) during its step `stop`."""
     import signal

@@ -14,9 +14,10 @@ from torch.nn import functional as F
 from voicelink.codec.bvrnn import Bvrnn, BvrnnConfig, sent_mask
 from voicelink.codec.mel import INPUT_SCALE, N_MELS
 from voicelink.train import augment
-from voicelink.train.data import FIRST_FRAME, LogMel, SpeechData
+from voicelink.train.data import FIRST_FRAME, LogMel, Segment, SpeechData
 from voicelink.train.export import load_coder
 from voicelink.train.fast_bvrnn import Coded, FastLoop
+from voicelink.train.joint import ThroughVocoder, as_segment
 from voicelink.train.loop import clip_gradients
 from voicelink.train.mel_loss import MelDistance
 
@@ -48,7 +49,8 @@ class CoderTask:
     (gradient norm), `closed_loop_steps` (k of the closed-loop probability 1 - 0.01^(step / k)), `switch`
     (probability that a stream changes its bits at a window), `augmented` (share of utterances), `lossy` (share of
     streams that a second decoder follows which loses frames), `estoi_weight`, `quiet_weight` (see `MelDistance`),
-    `start` (a run or model folder to go on from; empty: anew), `sources`.
+    `start` (a run or model folder to go on from; empty: anew), `sources`, and a table `wave` where coded mels shall
+    also be heard through a vocoder (see `joint`).
     """
 
     def __init__(self, recipe: dict, data: SpeechData) -> None:
@@ -57,6 +59,7 @@ class CoderTask:
         self.model = load_coder(Path(recipe["start"])).train() if recipe["start"] else self._anew()
         with torch.no_grad():
             self.model.log_sigma.fill_(recipe["log_sigma"])
+        self.heard = ThroughVocoder(recipe["wave"]) if "wave" in recipe else None
         self.distance = MelDistance(recipe["quiet_weight"], recipe["estoi_weight"])
         self.modules = {"bvrnn": self.model}
         optimiser = torch.optim.AdamW(self.model.parameters(), lr=recipe["lr"], betas=(0.9, 0.99), weight_decay=0.01)
@@ -76,7 +79,7 @@ class CoderTask:
 
     def step(self, rng: np.random.Generator, step: int) -> dict[str, float]:
         """Advance every stream by one window and learn from it."""
-        mel, bits, reference = self._window(rng)
+        mel, bits, reference, segment = self._window(rng)
         lossy = self.lossy
         kept = torch.from_numpy(received_bits(rng, bits[:lossy].numpy(), mel.shape[1], self.model.config.bits))
         sent = sent_mask(bits, self.model.config.bits)[:, None].expand(-1, mel.shape[1], -1)
@@ -91,6 +94,10 @@ class CoderTask:
         kl = divergence(coded, sent, self.recipe["kl_encoder"])
         sigma = self.model.log_sigma
         total = (N_MELS * sigma + N_MELS * torch.exp(-sigma) * ((1 - share) * error + share * after_loss)).sum() + kl
+        heard: dict[str, float] = {}
+        if self.heard is not None:
+            loss, heard = self.heard(coded.mel[:batch][-self.heard.streams :], segment)
+            total = total + N_MELS * loss
         self.optimisers["bvrnn"].zero_grad(set_to_none=True)
         (total / N_MELS).backward()
         loop.flush()
@@ -104,6 +111,7 @@ class CoderTask:
             "kl": kl.item(),
             "log_sigma": sigma.item(),
             "grad": float(norm),
+            **{f"wave_{name}": value for name, value in heard.items()},
         }
 
     def carried(self) -> object:
@@ -116,10 +124,13 @@ class CoderTask:
         self.streams = [Stream(*row) for row in carried["streams"]]
         self.state = carried["state"]
 
-    def _window(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Mels [B, T, 80] of every stream's next window, its bits a frame [B] and its level as log mel [B]."""
+    def _window(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Segment | None]:
+        """Mels [B, T, 80] of every stream's next window, its bits a frame [B], its level [B], and what is to be heard.
+
+        That is the sound of the last streams, as many as go through a vocoder.
+        """
         frames = self.recipe["frames"]
-        rows, levels, keep = [], [], torch.ones(len(self.streams), 1)
+        rows, tracks, levels, keep = [], [], [], torch.ones(len(self.streams), 1)
         for i, stream in enumerate(self.streams):
             if stream is None or stream.left < frames:
                 first_ever = stream is None
@@ -130,13 +141,22 @@ class CoderTask:
             change = stream.change(self.recipe["augmented"])
             talkers = self._talkers(stream) if change.babble else []
             rows.append(self.data.window(rng, stream.clip, stream.frame, frames, change, talkers))
+            tracks.append(self.data.track(stream.clip, stream.frame, frames))
             levels.append(self.data.levels[stream.clip] * abs(change.gain) * INPUT_SCALE)
             stream.frame += frames
             stream.left -= frames
         self.state = self.state * torch.cat([keep, keep[: self.lossy]])
         with torch.no_grad():
             mel = self.log_mel(torch.from_numpy(np.stack(rows)))
-        return mel, torch.tensor([s.bits for s in self.streams]), torch.tensor(levels, dtype=torch.float32)
+        level = torch.tensor(levels, dtype=torch.float32)
+        segment = self._segment(rows, tracks, level) if self.heard is not None else None
+        return mel, torch.tensor([s.bits for s in self.streams]), level, segment
+
+    def _segment(self, rows: list[np.ndarray], tracks: list[np.ndarray], level: Tensor) -> Segment:
+        """What the streams sound like that are heard: the last ones, which lose no frames."""
+        count = self.heard.streams
+        bands = [self.data.clips[stream.clip].band_hz for stream in self.streams[-count:]]
+        return as_segment(list(zip(rows[-count:], tracks[-count:], bands, strict=True)), level[-count:])
 
     def _talkers(self, stream: Stream) -> list[tuple[int, int]]:
         """Background talkers of a stream, each as far on in its clip as the stream is in its utterance."""

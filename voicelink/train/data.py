@@ -76,9 +76,14 @@ class SpeechData:
         change = augment.draw(rng, level_db) if rng.random() < augmented else augment.plain(rng, level_db)
         talkers = self.talkers(rng, frames) if change.babble else []
         samples = self.window(rng, chosen, first, frames, change, talkers)
-        track = np.asarray(self.f0[clip.start + first : clip.start + first + frames + 2])
+        track = self.track(chosen, first, frames)
         level = self.levels[chosen] * abs(change.gain) * INPUT_SCALE
         return samples, track, clip.band_hz, level
+
+    def track(self, chosen: int, first: int, frames: int) -> NDArray[np.float32]:
+        """F0 of `frames` frames of a clip from frame `first` on, and of the two borders after them; see `Segment`."""
+        begin = self.clips[chosen].start + first
+        return np.asarray(self.f0[begin : begin + frames + 2])
 
     def window(
         self,

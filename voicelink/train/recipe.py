@@ -60,7 +60,7 @@ def _read(path: Path) -> dict:
 
 
 def _check(path: Path, recipe: dict, known: dict) -> None:
-    optional = {"sources", "model"}
+    optional = {"sources", "model", "wave"}
     unknown = sorted(set(recipe) - set(known) - optional)
     if unknown:
         raise ConfigError(f"{path}: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}")
@@ -70,8 +70,9 @@ def _check(path: Path, recipe: dict, known: dict) -> None:
     sources = recipe.get("sources", {})
     if not isinstance(sources, dict) or not all(_is_share(share) for share in sources.values()):
         raise ConfigError(f"{path}: [sources] gives each source its share, a number of 0 or more")
-    if not isinstance(recipe.get("model", {}), dict):
-        raise ConfigError(f"{path}: model is not a table; write [model] and its settings below")
+    for table in ("model", "wave"):
+        if not isinstance(recipe.get(table, {}), dict):
+            raise ConfigError(f"{path}: {table} is not a table; write [{table}] and its settings below")
     for key, value in known.items():
         given = recipe.get(key, value)
         wanted = (int, float) if isinstance(value, float) else type(value)
