@@ -59,13 +59,16 @@ def plcmos_score(speech: NDArray[np.float32]) -> float:
         np.random.set_state(before)
 
 
-@cache
-def dnsmos_session() -> Any:
+def dnsmos_file() -> Path:
     """The network of DNSMOS P.835 in the speechmos package (its own module would also need librosa)."""
     require("dnsmos", "speechmos")
-    import speechmos  # noqa: PLC0415
+    return _package_folder("speechmos") / "dnsmos_models" / "sig_bak_ovr.onnx"
 
-    return _session(Path(speechmos.__file__).parent / "dnsmos_models" / "sig_bak_ovr.onnx")
+
+@cache
+def dnsmos_session() -> Any:
+    """`dnsmos_file`, loaded."""
+    return _session(dnsmos_file())
 
 
 def dnsmos_score(speech: NDArray[np.float32]) -> float:
@@ -106,9 +109,14 @@ def speaker_encoder() -> Embed:
         require("speaker_similarity", module, how)
     from voicelink.experiments.speaker import load_encoder  # noqa: PLC0415
 
-    spec = find_spec("resemblyzer")
+    return load_encoder(_package_folder("resemblyzer") / "pretrained.pt")
+
+
+def _package_folder(name: str) -> Path:
+    """Where an installed package lies; it is not imported."""
+    spec = find_spec(name)
     folders = spec.submodule_search_locations if spec else None
-    return load_encoder(Path(next(iter(folders or ["."]))) / "pretrained.pt")
+    return Path(next(iter(folders or ["."])))
 
 
 def _session(path: Path) -> Any:

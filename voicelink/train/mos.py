@@ -7,14 +7,11 @@ seconds that it was trained on. A measure that is trained on says less afterward
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from voicelink.errors import ConfigError
+from voicelink.experiments.models import dnsmos_file
 from voicelink.units import SAMPLE_RATE_HZ
 
 RATE_HZ = 16_000
@@ -33,7 +30,7 @@ CALIBRATION = (
 class MosDistance(nn.Module):
     """How far speech falls behind its reference for DNSMOS: in its three scores, and in its layers.
 
-    Raises ConfigError where the speechmos or onnx package is not installed.
+    Raises ConfigError where the speechmos package is not installed.
     """
 
     def __init__(self) -> None:
@@ -104,14 +101,7 @@ def _resampling_kernel(cutoff_hz: float = 7_700.0) -> Tensor:
 
 
 def _weights() -> dict[str, Tensor]:
-    for package in ("speechmos", "onnx"):
-        if find_spec(package) is None:
-            raise ConfigError(f"mos_weight needs {package}, which is not installed: pip install 'voicelink[all]'")
     import onnx  # noqa: PLC0415
-    import speechmos  # noqa: PLC0415
 
-    path = Path(speechmos.__file__).parent / "dnsmos_models" / "sig_bak_ovr.onnx"
-    return {
-        item.name: torch.from_numpy(onnx.numpy_helper.to_array(item).copy())
-        for item in onnx.load(path).graph.initializer
-    }
+    graph = onnx.load(dnsmos_file()).graph
+    return {item.name: torch.from_numpy(onnx.numpy_helper.to_array(item).copy()) for item in graph.initializer}
