@@ -20,7 +20,7 @@ FOLDERS = {"voicelink": "voicelink", "server": "voicelink_server", "client": "vo
 
 PURE = frozenset(
     {"__future__", "abc", "bisect", "collections", "dataclasses", "enum", "functools", "heapq", "ipaddress"}
-    | {"itertools", "logging", "math", "operator", "re", "statistics", "string", "struct", "types", "typing"}
+    | {"itertools", "logging", "math", "operator", "re", "statistics", "string", "struct", "types", "typing", "weakref"}
 )
 ANY_STDLIB = frozenset(sys.stdlib_module_names)
 BASE = ("voicelink.units", "voicelink.errors", "voicelink.frame", "voicelink.settings")
