@@ -65,7 +65,7 @@ RULES: dict[str, Rule] = {
     "voicelink.train": Rule(("voicelink",), (*SCIENCE, *TRAINING)),
     "voicelink.cli": Rule(OURS, ("typer", "rich", "click")),
     "voicelink.commands": Rule(OURS, ("typer", "rich", "click", "numpy")),
-    "voicelink_server": Rule((*BASE, *v("config", "core", "net")), ("uvloop",)),
+    "voicelink_server": Rule((*BASE, *v("config", "core", "net", "wire")), ("uvloop", "msgpack")),
     "voicelink_client": Rule(
         (*BASE, *v("config", "core", "keystore", "net", "secure", "wire", "codec", "audio")),
         ("numpy", "sounddevice", "textual", "rich"),
@@ -209,7 +209,7 @@ def test_the_checker_sees_a_violation(path: str, source: str, forbidden: str) ->
         ("voicelink/core/__init__.py", "import voicelink.core.stats"),
         ("voicelink/codec/engine_onnx.py", "import onnxruntime, numpy"),
         ("voicelink/net/x.py", "import asyncio, socket, time\nimport uvloop"),
-        ("server/x.py", "import asyncio\nfrom voicelink.net.udp import RelayDriver"),
+        ("server/x.py", "import asyncio\nfrom voicelink.net.relay import RelayDriver"),
     ],
 )
 def test_the_checker_passes_what_is_allowed(path: str, source: str) -> None:

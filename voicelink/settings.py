@@ -103,8 +103,13 @@ class SessionSettings:
 class ServerSettings:
     """The rendezvous and relay server."""
 
-    listen: str = setting(f"0.0.0.0:{DEFAULT_PORT}", "HOST:PORT (UDP) to listen at; port 0 takes a free one")
+    listen: str = setting(
+        f"[::]:{DEFAULT_PORT}", "HOST:PORT (UDP) to listen at; [::] is IPv6 and IPv4; port 0 takes a free one"
+    )
+    workers: int = setting(0, "processes that relay; 0 for one a core (Linux; elsewhere there is one)", low=0, high=256)
     metrics: str = setting("", "HOST:PORT (TCP) for Prometheus metrics; empty for none")
+    drain_s: int = setting(30, "when told to stop, go on relaying running calls for so long, s", low=0, high=3_600)
+    log_addresses: bool = setting(False, "names and addresses of clients in the log")
     max_registrations: int = setting(10_000, "most names registered at a time", low=1, high=10_000_000)
     max_calls: int = setting(1_000, "most calls relayed at a time", low=1, high=1_000_000)
     registration_lifetime_s: int = setting(60, "a name not refreshed for so long is forgotten, s", low=3, high=3_600)

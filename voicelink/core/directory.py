@@ -6,6 +6,7 @@ relays a call is drawn for each call.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ from voicelink.wire.rendezvous import (
 )
 from voicelink.wire.schema import clip
 
+log = logging.getLogger("voicelink.server.calls")
+
 #: Names of one address (or IPv6 /64): a household, an office behind one NAT.
 MAX_NAMES_OF_SOURCE: Final = 64
 #: Calls relayed elsewhere whose request may come again.
@@ -63,7 +66,7 @@ class Others(Protocol):
     def leave(self, name: str) -> None:
         """`name` is not registered here any more."""
 
-    def home(self, name: str) -> Address | None | Asking:
+    def home(self, name: str) -> Address | Asking | None:
         """The server where `name` is registered now."""
 
     def relay_for(self, call: int) -> Address:
@@ -141,7 +144,9 @@ class Directory:
                 self._rooms.release(message.call, source)
             case Unregister():
                 self._unregister(message, cookie, now_ns)
-        self.counts.denied += isinstance(reply, Denied)
+        if isinstance(reply, Denied):
+            self.counts.denied += 1
+            log.info("denied", extra={"fields": {"reason": str(reply.reason)}, "who": {"detail": reply.detail}})
         return reply
 
     def invitation(
@@ -179,6 +184,7 @@ class Directory:
         if message.name not in self._here:
             if full := self._full(message.name not in self._entries, source):
                 return _denied(message, EndReason.SERVER, full)
+            log.info("a name is registered", extra={"who": {"name": message.name, "address": source}})
         else:
             self._note_away(message.name)
         secret = self._arrive(message, source, now_ns)
@@ -254,10 +260,13 @@ class Directory:
             if self.others is None:
                 return self._place(message, entry.address, source, now_ns)
             return self._place_among(self.others, message, self.others.here, source, now_ns)
+        return self._ring_elsewhere(message, source, now_ns)
+
+    def _ring_elsewhere(self, message: Ring, source: Address, now_ns: int) -> ServerMessage | Asking:
         home = self.others.home(message.name) if self.others is not None else None
         if isinstance(home, Asking):
             return home
-        if self.others is None or home is None:
+        if self.others is None or home is None or home == self.others.here:
             return _denied(message, EndReason.OFFLINE, f"{clip(message.name)} is not registered here")
         return self._place_among(self.others, message, home, source, now_ns)
 

@@ -2,8 +2,8 @@
 
 As in ICE (RFC 8445): each end probes the addresses that the other named, and every address that a probe
 came from (section 7.3.1.4); an address whose probe was answered from there is validated. Unlike ICE each end
-moves by itself, since each only chooses where it sends to. In a direct call an end follows a peer whose address
-changes (a NAT that forgot, another network), as in a relayed call that has found its direct path: after an authenticated datagram from the new address, and after a
+moves by itself, since each only chooses where it sends to. On a direct path an end follows a peer whose address
+changes (a NAT that forgot, another network): after an authenticated datagram from the new address, and after a
 probe was answered from there (a path challenge, as in RFC 9000 section 9.3).
 """
 
@@ -127,7 +127,7 @@ class Paths:
         return dead_ns if self._due_ns is None else min(dead_ns, self._due_ns)
 
     def _notice(self, source: Address, now_ns: int) -> None:
-        """An address that the peer did not name: where it is as we see it. Probed at once (RFC 8445 section 7.3.1.4)."""
+        """An address that the peer did not name: the one that we see. Probed at once (RFC 8445 section 7.3.1.4)."""
         is_new = source not in self._known
         self.add(source)
         if is_new and source in self._known and self._relayed and self._direct is None and not self._stopped:

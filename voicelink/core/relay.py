@@ -1,7 +1,7 @@
 """Forwarding between the two sides of a call: a bounded table, and never to anybody else.
 
-Which calls there are is `rooms.py`'s. A server of several processes has one table in each, and a call is in the one that
-its connection id leads to.
+Which calls there are is `rooms.py`'s. A server of several processes has one table in each, and a call is in the one
+that its connection id leads to.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ changed, after the relay was restarted and forgot everything, or at another serv
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from voicelink.core.relay import Desk, Sides
 from voicelink.secure.possession import is_same
 from voicelink.settings import Address
 from voicelink.wire.control import TICKET_BYTES
+
+log = logging.getLogger("voicelink.server.calls")
 
 #: Calls that one address (or IPv6 /64) may have placed, so that nobody fills the table alone.
 MAX_CALLS_OF_SOURCE: Final = 64
@@ -98,6 +101,7 @@ class Rooms:
         room = self._rooms.pop(call, None)
         if room is None:
             return
+        log.info("a call is over", extra={"fields": {"call": f"{call:08x}"}})
         if room.request is not None:
             del self._by_request[room.request]
         self._by_source[room.opener] -= 1
@@ -122,6 +126,7 @@ class Rooms:
 
     def _open(self, call: int, room: _Room, now_ns: int) -> None:
         self.calls_total += 1
+        log.info("a call is relayed", extra={"fields": {"call": f"{call:08x}"}, "who": {"sides": room.sides}})
         self._note(call, room)
         self._bind(call, room, now_ns)
 

@@ -175,6 +175,11 @@ class Session:
         return self._signalling.agreed
 
     @property
+    def is_silent(self) -> bool:
+        """Whether nothing is heard of the peer of a standing call just now."""
+        return self._signalling.is_silent
+
+    @property
     def frames_held(self) -> int:
         """Frames in the jitter buffer."""
         return self._media.frames_held if self._media is not None else 0

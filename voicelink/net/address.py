@@ -15,8 +15,11 @@ from voicelink.settings import Address, format_address, parse_address
 RECEIVE_BUFFER_BYTES = 1 << 22
 
 
-def bind_udp(local: Address) -> socket.socket:
-    """A non-blocking UDP socket bound at `local`. Raises CallError."""
+def bind_udp(local: Address, *, only_ipv6: bool = False, shared: bool = False) -> socket.socket:
+    """A non-blocking UDP socket bound at `local`. Raises CallError.
+
+    `only_ipv6`: an IPv6 one leaves the port free for IPv4. `shared`: other sockets of ours may be bound there, too.
+    """
     family = socket.AF_INET6 if ":" in local[0] else socket.AF_INET
     try:
         made = socket.socket(family, socket.SOCK_DGRAM)
@@ -24,6 +27,10 @@ def bind_udp(local: Address) -> socket.socket:
         raise CallError(f"cannot listen at {format_address(local)}: {why_not(error)}") from None
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        if only_ipv6 and family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if shared:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         made.setblocking(False)
         made.bind(local)
     except OSError as error:

@@ -128,7 +128,7 @@ class Placed:
     call: int = part(_CALL)
     you: Address = part(_ADDRESS)  # noqa: RUF009 (makes a field)
     ticket: bytes = optional(_TICKET, b"")
-    relay: Address | None = optional(_maybe(address), None)
+    relay: Address | None = optional(_maybe(address), None)  # noqa: RUF009 (makes a field)
 
 
 @dataclass(frozen=True, slots=True)
