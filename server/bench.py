@@ -47,7 +47,7 @@ _LIMITS: Final = {
 
 
 def bench_relay(load: float, rounds: int = ROUNDS, window_s: float = WINDOW_S) -> dict[str, Any]:
-    """Packets a second of relay and echo, best of `rounds` windows each, in turns; delay and loss at `load` packets/s."""
+    """Packets a second of relay and echo, best of `rounds` windows; delay and loss at `load` packets/s."""
     with _server() as (where, pid), _echo() as (echo_at, echo_pid):
         calls = _join_calls(where, CALLS_OF_FLOOD)
         relayed, echoed = [], []
