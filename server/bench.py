@@ -59,12 +59,14 @@ def bench_relay(load: float, rounds: int = ROUNDS, window_s: float = WINDOW_S) -
         best, raw = max(relayed), max(echoed)
         both = calls + [(b, a) for a, b in calls]
         paced = _pace(both, where, load, window_s * rounds)
+        direct = _pace(both, None, load, window_s * rounds)
         return {
             "packets_per_s": round(best),
             "raw_echo_packets_per_s": round(raw),
             "ratio": round(best / raw, 3),
             "load_packets_per_s": round(paced["rate"]),
             "load_delay_ms": paced["delay_ms"],
+            "direct_delay_ms": direct["delay_ms"],
             "load_lost": paced["lost"],
             "load_sent": paced["sent"],
             "cores": len(_CORES),
@@ -122,8 +124,9 @@ def _burst(sends: list[Any], data: list[bytes], seconds: float) -> None:
                 sendto(datagram, to)
 
 
-def _pace(ends: Ends, to: Address, rate: float, seconds: float) -> dict[str, Any]:
-    """Send `rate` datagrams a second in all, each end in turn; delay to the other ends, and what was lost."""
+def _pace(ends: Ends, relay: Address | None, rate: float, seconds: float) -> dict[str, Any]:
+    """Send `rate` datagrams a second in all, each end in turn, by the relay or straight; delay, and what was lost."""
+    to = [relay or receiver.getsockname() for _, receiver in ends]
     selector = selectors.DefaultSelector()
     for _, receiver in ends:
         selector.register(receiver, selectors.EVENT_READ, receiver.recv)
@@ -136,7 +139,7 @@ def _pace(ends: Ends, to: Address, rate: float, seconds: float) -> dict[str, Any
         for i in range(sent, min(due, int((now_ns - start_ns) * rate / NS_PER_S))):
             which = i % len(ends)
             stamp = _STAMP.pack(time.monotonic_ns())
-            ends[which][0].sendto(heads[which] + stamp + bytes(BODY_BYTES - 8), to)
+            ends[which][0].sendto(heads[which] + stamp + bytes(BODY_BYTES - 8), to[which])
             sent += 1
         _receive(selector, delays_ns, 0.0)
     took_s = (time.monotonic_ns() - start_ns) / NS_PER_S

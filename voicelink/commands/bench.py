@@ -82,8 +82,8 @@ def relay(
 ) -> None:
     """Packets a second that the server relays on one core, beside a raw uvloop echo measured in turns with it.
 
-    Then delay and loss at half of that load. All over the loopback interface. A figure for a second of the relay's
-    processor time.
+    Then delay and loss at --load, beside the same without a relay. All over the loopback interface; packets/s are for a
+    second of the processor's time.
     """
     from voicelink_server.bench import bench_memory, bench_relay, soak  # noqa: PLC0415
 
@@ -101,11 +101,12 @@ def relay(
     figures = bench_relay(load)
     if clients:
         figures |= bench_memory(clients)
-    delay = figures["load_delay_ms"]
+    delay, direct = figures["load_delay_ms"], figures["direct_delay_ms"]
     lines = [
         f"relays {figures['packets_per_s']} packets/s a core; a raw echo {figures['raw_echo_packets_per_s']} "
         f"(ratio {figures['ratio']})",
-        f"at {figures['load_packets_per_s']} packets/s: delay p50 {delay['p50']} ms, p99 {delay['p99']} ms, "
+        f"at {figures['load_packets_per_s']} packets/s: delay p50 {delay['p50']} ms, p99 {delay['p99']} ms "
+        f"(without a relay {direct['p50']} and {direct['p99']}), "
         f"{figures['load_lost']} of {figures['load_sent']} lost",
     ]
     if clients:
