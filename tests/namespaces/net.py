@@ -62,8 +62,8 @@ def sh(command: str) -> None:
 class Net:
     """What one test builds; `close` ends all its processes and takes everything away."""
 
-    def __init__(self) -> None:
-        self.tag = f"vl{os.getpid() % 10_000}"
+    def __init__(self, tag: str = "n") -> None:
+        self.tag = f"vl{tag}{os.getpid() % 10_000}"
         self._spaces: list[str] = []
         self._ends: list[End] = []
         self._links = 0
@@ -109,8 +109,8 @@ class Net:
     def nat(self, router: str, *, symmetric: bool) -> None:
         """Masquerade what leaves `router` by wan, and let in only replies: as home routers do.
 
-        Linux keeps a client's port where it can, so that all its peers see the same one (a cone, port-restricted); drawn
-        anew for each peer, as carriers' NATs do, it is symmetric.
+        Linux keeps a client's port where it can, so that all its peers see the same one (a cone, port-restricted);
+        drawn anew for each peer, as carriers' NATs do, it is symmetric.
         """
         self.run(router, "sysctl -qw net.ipv4.ip_forward=1")
         random = "fully-random" if symmetric else ""

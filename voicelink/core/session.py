@@ -67,9 +67,9 @@ class Session:
             raise LocalProtocolError("listening at a server needs a name")
         self._signalling.listen(now_ns, server)
 
-    def call(self, peer: Address, now_ns: int) -> None:
-        """Call the session that listens at `peer`."""
-        self._signalling.call(peer, now_ns)
+    def call(self, peer: Address, now_ns: int, label: str = "") -> None:
+        """Call the session that listens at `peer`; its key is remembered under `label`, by default its address."""
+        self._signalling.call(peer, now_ns, label)
 
     def call_name(self, name: str, server: Address, now_ns: int) -> None:
         """Call who is registered as `name` at `server`."""

@@ -41,9 +41,9 @@ class Signalling(Handshakes):
         if server is not None:
             self._meet(server).register(self._settings.name, now_ns)
 
-    def call(self, peer: Address, now_ns: int) -> None:
+    def call(self, peer: Address, now_ns: int, label: str) -> None:
         """As Session.call."""
-        self._peer_label = format_address(peer)
+        self._peer_label = label or format_address(peer)
         self._dial(int.from_bytes(self._entropy(4), "big") or 1, peer, now_ns, relayed=False)
 
     def call_name(self, name: str, server: Address, now_ns: int) -> None:

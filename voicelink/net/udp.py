@@ -103,11 +103,14 @@ class SessionDriver:
         at = None if server is None else await resolve(server, self._family)
         self._input(lambda now_ns: self._session.listen(now_ns, at), towards=at)
 
-    async def call(self, target: str, server: str | None = None) -> None:
-        """Call HOST:PORT (`server` None), or the name `target` at `server`. CallError for a bad host."""
+    async def call(self, target: str, server: str | None = None, label: str = "") -> None:
+        """Call HOST:PORT (`server` None; `label` as in Session.call), or the name `target` at `server`.
+
+        CallError for a bad host.
+        """
         at = await resolve(target if server is None else server, self._family)
         if server is None:
-            self._input(lambda now_ns: self._session.call(at, now_ns), towards=at)
+            self._input(lambda now_ns: self._session.call(at, now_ns, label), towards=at)
         else:
             self._input(lambda now_ns: self._session.call_name(target, at, now_ns), towards=at)
 
