@@ -17,7 +17,7 @@ from voicelink_server.notify import notify
 from voicelink_server.serving import First, Other, Stops
 from voicelink_server.supervisor import Supervisor
 
-from voicelink.errors import CallError
+from voicelink.errors import CallError, ConfigError
 from voicelink.net.address import plain, resolve_local
 from voicelink.net.loop import run
 from voicelink.settings import ServerSettings, format_address
@@ -80,6 +80,8 @@ async def _alone(
 
 async def _bind(settings: ServerSettings, processes: int) -> tuple[list[list[socket.socket]], socket.socket | None]:
     """The sockets of each process, and that of the metrics page."""
+    if settings.redis:
+        await _check_cluster(settings)
     web = bind_web(await resolve_local(settings.metrics)) if settings.metrics else None
     local = await resolve_local(settings.listen)
     try:
@@ -95,6 +97,24 @@ async def _bind(settings: ServerSettings, processes: int) -> tuple[list[list[soc
         if web is not None:
             web.close()
         raise
+
+
+async def _check_cluster(settings: ServerSettings) -> None:
+    """Raise ConfigError or CallError where the other servers cannot be met."""
+    if not settings.advertise:
+        raise ConfigError("server.redis needs server.advertise, the HOST:PORT at which clients reach this server")
+    try:
+        import redis.asyncio as redis  # noqa: PLC0415 (an extra)
+        from redis.exceptions import RedisError  # noqa: PLC0415
+    except ImportError:
+        raise ConfigError("server.redis needs the redis package: pip install 'voicelink[cluster-server]'") from None
+    try:
+        async with redis.Redis.from_url(settings.redis, socket_timeout=5, socket_connect_timeout=5) as client:
+            await client.ping()
+    except ValueError as error:
+        raise ConfigError(f"server.redis = {settings.redis!r}: {error}") from None
+    except (RedisError, OSError):
+        raise CallError(f"no Redis answers at {settings.redis}: is it running?") from None
 
 
 def _announce(

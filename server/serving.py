@@ -17,6 +17,7 @@ from voicelink_server.metrics import MetricsServer, render
 from voicelink_server.notify import notify
 
 from voicelink.core.switchboard import Forwarder, Switchboard
+from voicelink.net.address import resolve_local
 from voicelink.net.relay import RelayDriver
 from voicelink.settings import Address, ServerSettings
 from voicelink.units import NS_PER_S
@@ -83,6 +84,9 @@ class First:
             desk.begin(machine, time.monotonic_ns())
         async with contextlib.AsyncExitStack() as stack:
             driver = await stack.enter_async_context(await RelayDriver.on(machine, self._sockets))
+            if settings.redis:
+                sharing = await _share(settings, machine, driver)
+                stack.callback(sharing.cancel)
             if self._web is not None:
                 metrics = MetricsServer(lambda: render(machine, desks))
                 await metrics.start(self._web)
@@ -142,6 +146,16 @@ class Worker(Forwarder):
     def next_timer_ns(self) -> int | None:
         """When to look for idle calls next."""
         return self._sweep_ns
+
+
+async def _share(settings: ServerSettings, machine: Switchboard, driver: RelayDriver) -> asyncio.Task[None]:
+    """Be one of several servers."""
+    from voicelink_server.cluster import Cluster  # noqa: PLC0415 (redis is an extra)
+
+    here = await resolve_local(settings.advertise)
+    cluster = Cluster(settings, here, machine, driver.drain)
+    machine.directory.others = cluster
+    return asyncio.ensure_future(cluster.run())
 
 
 async def _tell(directory: RemoteDirectory, driver: RelayDriver) -> None:

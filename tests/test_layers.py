@@ -74,6 +74,8 @@ RULES: dict[str, Rule] = {
 
 #: Heavy or special packages, each only where it belongs: (file, what it may import beside its layer's rule).
 ONLY_IN: dict[str, tuple[str, ...]] = {
+    "server/cluster.py": ("redis",),
+    "server/app.py": ("redis",),
     "voicelink/net/lan.py": ("zeroconf", "ifaddr"),
     # Clients that register, to measure the server.
     "server/bench.py": ("voicelink.secure",),

@@ -108,6 +108,8 @@ class ServerSettings:
     )
     workers: int = setting(0, "processes that relay; 0 for one a core (Linux; elsewhere there is one)", low=0, high=256)
     metrics: str = setting("", "HOST:PORT (TCP) for Prometheus metrics; empty for none")
+    redis: str = setting("", "redis://HOST:PORT/DB where several servers share their names; empty for none")
+    advertise: str = setting("", "HOST:PORT at which clients reach this server; needed with redis")
     drain_s: int = setting(30, "when told to stop, go on relaying running calls for so long, s", low=0, high=3_600)
     log_addresses: bool = setting(False, "names and addresses of clients in the log")
     max_registrations: int = setting(10_000, "most names registered at a time", low=1, high=10_000_000)
