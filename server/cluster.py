@@ -140,9 +140,12 @@ class Cluster:
     async def _claim(self, name: str, key: bytes) -> None:
         owner = f"{PREFIX}owner:{name}"
         hold_s = max(1, self._settings.name_hold_s)
+        whose = key
         if not await self._redis.set(owner, key, nx=True, ex=hold_s):
-            key = await self._redis.get(owner) or key
-        _note(self._owners, name, key)
+            whose = await self._redis.get(owner) or key
+        if whose == key:
+            await self._keep(name)  # before its owner hears that it is registered, and tells others
+        _note(self._owners, name, whose)
 
     async def _find(self, name: str) -> None:
         found = await self._redis.get(f"{PREFIX}home:{name}")

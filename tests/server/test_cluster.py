@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import socket
 import subprocess
@@ -58,8 +59,9 @@ def servers(stack: ExitStack, monkeypatch: pytest.MonkeyPatch, url: str, count: 
 
 
 async def until(driver: SessionDriver, kind: type) -> ev.Event:
-    while not isinstance(event := await driver.next_event(), kind):
-        assert not isinstance(event, ev.Ended), event
+    async with asyncio.timeout(10):
+        while not isinstance(event := await driver.next_event(), kind):
+            assert not isinstance(event, ev.Ended), event
     return event
 
 

@@ -121,7 +121,7 @@ class Roaming(CallSteps):
         if not is_same(registration.secret, invite.secret) or self.state in (State.ENDING, State.ENDED):
             return False
         ours = self.guest is not None and self.guest.call == invite.to
-        if invite.to not in self._invited and not ours and invite.relay != source:
+        if invite.to not in self._invited and not ours:
             while len(self._invited) >= MAX_INVITATIONS:
                 del self._invited[next(iter(self._invited))]
             guest = self._invited[invite.to] = self._make_guest(invite.relay, invite.to, 1, invite.ticket)
