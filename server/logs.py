@@ -10,10 +10,11 @@ import json
 import logging
 import re
 import sys
+from ipaddress import ip_address
 from typing import Any, Final
 
-#: IPv4 and IPv6 addresses in a text. Times of day and connection ids are none: fewer than two colons in a row.
-_ADDRESSES: Final = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b|\[?\b(?:[0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F.]{0,15}\]?")
+#: What may be an address in a text, an IPv6 one perhaps in brackets.
+_PERHAPS: Final = re.compile(r"\[?([0-9a-fA-F:.]{3,})\]?")
 
 
 def set_up_logging(*, as_json: bool, verbose: bool, addresses: bool) -> None:
@@ -27,7 +28,19 @@ def set_up_logging(*, as_json: bool, verbose: bool, addresses: bool) -> None:
 
 def redact(text: str) -> str:
     """`text` without addresses."""
-    return _ADDRESSES.sub("(address)", text)
+    return _PERHAPS.sub(_blotted, text)
+
+
+def _blotted(found: re.Match[str]) -> str:
+    text, after = found[1], ""
+    if "::" not in text and "." in text and ":" in text:  # an IPv4 address and a port
+        text, _, after = text.partition(":")
+        after = f":{after}"
+    try:
+        ip_address(text.rstrip(".:") if "::" not in text else text)
+    except ValueError:
+        return found[0]
+    return f"(address){after}"
 
 
 class _Formatter(logging.Formatter):

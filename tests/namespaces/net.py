@@ -130,8 +130,17 @@ class Net:
         done = subprocess.run(command, input=rules, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
+    def has_netem(self, host: str) -> bool:
+        command = ["ip", "netns", "exec", f"{self.tag}-{host}", "tc", "qdisc", "add", "dev", "lo", "root", "netem"]
+        return subprocess.run([*command, "delay", "1ms"], capture_output=True, check=False).returncode == 0
+
     def start(self, host: str, *command: str) -> End:
-        end = End([*("ip", "netns", "exec", f"{self.tag}-{host}"), sys.executable, *command])
+        """Python with these arguments."""
+        return self.spawn(host, sys.executable, *command)
+
+    def spawn(self, host: str, *command: str) -> End:
+        """Any command."""
+        end = End(["ip", "netns", "exec", f"{self.tag}-{host}", *command])
         self._ends.append(end)
         return end
 
@@ -147,6 +156,10 @@ class End:
         self.other: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+
+    def wait(self, limit_s: float) -> int:
+        """Its exit code, once it has ended."""
+        return self._process.wait(timeout=limit_s)
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """End it and its children."""

@@ -6,13 +6,15 @@ with the reason elsewhere.
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.namespaces.net import End, Net, missing
+from tests.namespaces.net import ROOT, End, Net, missing
 
 WHY_NOT = missing()
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
@@ -198,3 +200,24 @@ def test_thirty_seconds_of_blackout() -> None:
     finally:
         for net in worlds:
             net.close()
+
+
+def test_the_containers_scripts_as_plain_processes(net: Net, tmp_path: Path) -> None:
+    """What compose.yaml starts, on hosts behind NATs, with the default codec; netem where the kernel has it."""
+    pytest.importorskip("onnxruntime")
+    internet(net, alice=False, bob=False)
+    serve(net)
+    script, clip = ROOT / "docker" / "client.sh", next((ROOT / "client" / "clips").glob("*.*ac"))
+    environ = {"VOICELINK_SERVER": f"{SERVER}:{PORT}", "VOICELINK_SECONDS": "6", "VOICELINK_WAIT": "0"}
+    environ |= {"CLIP": str(clip), "RESULTS": str(tmp_path), "VOICELINK": f"{Path(sys.executable).parent}/voicelink"}
+    environ |= {"NETEM": "delay 20ms 5ms loss 2%"} if net.has_netem("alice") else {}
+    assignments = [f"{key}={value}" for key, value in environ.items()]
+    bob = net.spawn("bob", "env", *assignments, "sh", str(script), "listen")
+    time.sleep(8)  # until it has loaded its model and registered
+    alice = net.spawn("alice", "env", *assignments, "sh", str(script), "call")
+    for end in (alice, bob):
+        assert end.wait(90) == 0, end.other
+    for role in ("call", "listen"):
+        figures = json.loads((tmp_path / f"{role}.json").read_text())
+        assert figures["frames_played"] > 300
+        assert (tmp_path / f"{role}-heard.wav").stat().st_size > 100_000
