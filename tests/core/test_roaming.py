@@ -225,3 +225,24 @@ class FilteringLink(LossyLink):
         if to != SERVER and (to, source) not in self.sent:
             return []
         return super().fates_ns(source, to)
+
+
+def test_an_invitation_counts_with_the_secret_only(world: World) -> None:
+    from voicelink.core.guest import Guest
+    from voicelink.wire.packet import Header, Kind, join
+    from voicelink.wire.rendezvous import Invite, encode_reply
+
+    bob = world.machines[B]
+    assert isinstance(bob, Session)
+    registration = bob._signalling.registration
+    assert registration is not None
+    registration.secret = b"s" * 16
+
+    def invited(secret: bytes, source: Address) -> dict[int, Guest]:
+        invite = Invite(0, 77, secret, b"t" * 16, ("198.51.100.2", 1))
+        bob.handle_datagram(join(Header(Kind.SERVER, 0, 0), encode_reply(invite)), source, world.now_ns)
+        return bob._signalling._invited
+
+    for secret, source in ((b"", SERVER), (b"x" * 16, SERVER), (b"s" * 16, A)):
+        assert not invited(secret, source)
+    assert set(invited(b"s" * 16, SERVER)) == {77}

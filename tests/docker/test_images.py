@@ -1,4 +1,4 @@
-"""The image and compose files: linted where hadolint is there, parsed otherwise; and what they start, as plain processes."""
+"""The image and compose files: linted where hadolint is there, else parsed; and what they start, as plain processes."""
 
 from __future__ import annotations
 
