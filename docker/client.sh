@@ -1,13 +1,13 @@
 #!/bin/sh
 # One end of a call without screen: `client.sh listen|call`. Used by compose.yaml, and by tests as a plain process.
-#   VOICELINK_SERVER  HOST:PORT of the server        VOICELINK_SECONDS  length of the call, s (default 10)
+#   SERVER  HOST:PORT of the server        SECONDS_OF_CALL  length of the call, s (default 10)
 #   NETEM             arguments of `tc qdisc add dev eth0 root netem`, such as "delay 40ms 10ms loss 5%"; none: no change
 #   CLIP              audio file to speak            RESULTS            folder for what was heard (default /results)
 set -eu
 role="$1"
 results="${RESULTS:-/results}"
 clip="${CLIP:-null}"
-seconds="${VOICELINK_SECONDS:-10}"
+seconds="${SECONDS_OF_CALL:-10}"
 mkdir -p "$results"
 
 if [ -n "${NETEM:-}" ]; then
@@ -15,7 +15,7 @@ if [ -n "${NETEM:-}" ]; then
     tc qdisc replace dev "${NETEM_DEVICE:-eth0}" root netem $NETEM
 fi
 
-set -- --server "$VOICELINK_SERVER" --headless --json --seconds "$seconds" --keys "$results/$role-keys" \
+set -- --server "$SERVER" --headless --json --seconds "$seconds" --keys "$results/$role-keys" \
     --input "$clip" --output "$results/$role-heard.wav"
 case "$role" in
     listen) set -- listen --name bob "$@" ;;
@@ -26,13 +26,13 @@ esac
 run() {
     if [ "$(id -u)" = 0 ] && [ -n "${RUN_AS:-}" ]; then
         chown -R "$RUN_AS" "$results"
-        exec setpriv --reuid="$RUN_AS" --regid="$RUN_AS" --clear-groups "${VOICELINK:-voicelink}" "$@"
+        exec setpriv --reuid="$RUN_AS" --regid="$RUN_AS" --clear-groups "${PROGRAM:-voicelink}" "$@"
     fi
-    exec "${VOICELINK:-voicelink}" "$@"
+    exec "${PROGRAM:-voicelink}" "$@"
 }
 
 if [ "$role" = call ]; then
     # The callee may need some seconds to load its model and register.
-    sleep "${VOICELINK_WAIT:-8}"
+    sleep "${WAIT:-8}"
 fi
 run "$@" > "$results/$role.json"

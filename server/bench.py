@@ -48,8 +48,7 @@ _LIMITS: Final = {
 
 def bench_relay(load: float, rounds: int = ROUNDS, window_s: float = WINDOW_S) -> dict[str, Any]:
     """Packets a second of relay and echo, best of `rounds` windows; delay and loss at `load` packets/s."""
-    with _server() as (where, pid), _echo() as (echo_at, echo_pid):
-        calls = _join_calls(where, CALLS_OF_FLOOD)
+    with _server() as (where, pid), _echo() as (echo_at, echo_pid), _calls(where, CALLS_OF_FLOOD) as calls:
         relayed, echoed = [], []
         for _ in range(rounds):
             relayed.append(_flood([(a, where) for a, _ in calls], pid, window_s))
@@ -93,8 +92,7 @@ def bench_memory(clients: int) -> dict[str, Any]:
 def soak(calls: int, seconds: float, packets_per_s: float) -> Iterator[dict[str, Any]]:
     """`calls` relayed calls for `seconds`, each end sending `packets_per_s`; figures every tenth of the time."""
     _allow_sockets(2 * calls + 100)
-    with _server() as (where, pid):
-        ends = _join_calls(where, calls)
+    with _server() as (where, pid), _calls(where, calls) as ends:
         both = ends + [(b, a) for a, b in ends]
         for part in range(10):
             paced = _pace(both, where, 2 * calls * packets_per_s, seconds / 10)
@@ -141,11 +139,11 @@ def _pace(ends: Ends, relay: Address | None, rate: float, seconds: float) -> dic
             stamp = _STAMP.pack(time.monotonic_ns())
             ends[which][0].sendto(heads[which] + stamp + bytes(BODY_BYTES - 8), to[which])
             sent += 1
-        _receive(selector, delays_ns, 0.0)
+        _receive(selector, delays_ns, start_ns, 0.0)
     took_s = (time.monotonic_ns() - start_ns) / NS_PER_S
     last_s = time.monotonic() + 1.0
     while len(delays_ns) < sent and time.monotonic() < last_s:
-        _receive(selector, delays_ns, 0.05)
+        _receive(selector, delays_ns, start_ns, 0.05)
     selector.close()
     delays_ns.sort()
     share = {"p50": 0.5, "p99": 0.99, "max": 1.0}
@@ -153,12 +151,15 @@ def _pace(ends: Ends, relay: Address | None, rate: float, seconds: float) -> dic
     return {"rate": sent / took_s, "sent": sent, "lost": sent - len(delays_ns), "delay_ms": found}
 
 
-def _receive(selector: selectors.BaseSelector, delays_ns: list[int], wait_s: float) -> None:
+def _receive(selector: selectors.BaseSelector, delays_ns: list[int], start_ns: int, wait_s: float) -> None:
+    """Note the delays of what comes, but for what is left of a flood before."""
     for key, _ in selector.select(wait_s):
         with contextlib.suppress(BlockingIOError):
             while True:
                 data = key.data(2048)
-                delays_ns.append(time.monotonic_ns() - _STAMP.unpack_from(data, 7)[0])
+                (sent_ns,) = _STAMP.unpack_from(data, 7)
+                if sent_ns >= start_ns:
+                    delays_ns.append(time.monotonic_ns() - sent_ns)
 
 
 def _drain(ends: Ends) -> None:
@@ -239,6 +240,18 @@ class _End(socket.socket):
     """One end of a call."""
 
     call = 0
+
+
+@contextlib.contextmanager
+def _calls(server: Address, count: int) -> Iterator[Ends]:
+    """Calls to send through; their sockets are closed afterwards."""
+    made = _join_calls(server, count)
+    try:
+        yield made
+    finally:
+        for pair in made:
+            for sock in pair:
+                sock.close()
 
 
 def _join_calls(server: Address, count: int) -> Ends:

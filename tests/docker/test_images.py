@@ -97,7 +97,7 @@ def test_the_health_check_tells_a_server_from_none() -> None:
 
 
 def test_the_client_script_says_what_it_does_not_know() -> None:
-    environ = os.environ | {"VOICELINK_SERVER": "x:1", "RESULTS": "/tmp"}
+    environ = os.environ | {"SERVER": "x:1", "RESULTS": "/tmp"}
     done = subprocess.run(
         ["sh", str(DOCKER / "client.sh"), "dance"], env=environ, capture_output=True, text=True, check=False
     )

