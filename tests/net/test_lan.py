@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(not has_multicast(), reason="this machine has no
 
 def test_who_is_announced_is_found_and_only_then() -> None:
     with lan.announced("bob.the 2nd", ("192.0.2.7", 47601)):
-        assert lan.find("bob.the 2nd") == "192.0.2.7:47601"
+        assert lan.find("bob.the 2nd", timeout_s=15) == "192.0.2.7:47601"
         with pytest.raises(CallError, match=r"nobody on the local network is called alice"):
             lan.find("alice", timeout_s=0.3)
         with pytest.raises(CallError, match="choose another --name"), lan.announced("bob.the 2nd", ("192.0.2.8", 1)):
