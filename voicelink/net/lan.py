@@ -6,12 +6,14 @@ Anybody on the network can say any name. Who is called is who shows the key that
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Final
 
 import ifaddr
 from zeroconf import (
+    DNSQuestionType,
     Error,
     InterfaceChoice,
     IPVersion,
@@ -26,7 +28,7 @@ from voicelink.wire.packet import VERSION
 
 SERVICE: Final = "_voicelink._udp.local."
 #: An answer comes within a fraction of a second where the name is there; a sleeping Wi-Fi takes longer.
-FIND_TIMEOUT_S: Final = 3.0
+FIND_TIMEOUT_S: Final = 4.0
 
 
 @contextlib.contextmanager
@@ -42,6 +44,8 @@ def announced(name: str, local: Address) -> Iterator[None]:
             port=local[1],
             parsed_addresses=_own_addresses(local[0]),
             properties={"version": str(VERSION)},
+            # A host name of our own: under the service's name, a record that says what it lacks would deny the address.
+            server=f"voicelink-{os.urandom(8).hex()}.local.",
         )
         try:
             dns.register_service(service)
@@ -56,7 +60,9 @@ def announced(name: str, local: Address) -> Iterator[None]:
 def find(name: str, family_ipv6: bool = False, timeout_s: float = FIND_TIMEOUT_S) -> str:
     """HOST:PORT of who is announced as `name` on the local network. Raises CallError where nobody is."""
     with _multicast(f"cannot look for {name} on the local network") as dns:
-        service = dns.get_service_info(SERVICE, f"{_instance(name)}.{SERVICE}", timeout=int(timeout_s * 1000))
+        # By multicast: a reply to this machine alone goes to whichever program here has port 5353 (Avahi, say).
+        asked, question = f"{_instance(name)}.{SERVICE}", DNSQuestionType.QM
+        service = dns.get_service_info(SERVICE, asked, timeout=int(timeout_s * 1000), question_type=question)
     if service is None or not service.port:
         raise CallError(
             f"nobody on the local network is called {name}: is `voicelink listen --name {name}` running there? "
