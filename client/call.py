@@ -33,6 +33,8 @@ class CallPlan:
     session: SessionSettings
     target: str | None = None
     server: str | None = None
+    label: str = ""
+    """Under which the key of who is called without a server is remembered; by default the address."""
     local: Address = ("0.0.0.0", 0)
     seconds: float | None = None
     """Hang up so long after the call was answered."""
@@ -154,7 +156,7 @@ class _Call:
         if plan.target is None:
             await driver.listen(plan.server)
         else:
-            await driver.call(*split_target(plan.target, plan.server))
+            await driver.call(*split_target(plan.target, plan.server), label=plan.label)
         ended = await self._until_ended(driver)
         stats = driver.stats()
         await asyncio.to_thread(self._engine.stop)

@@ -1,4 +1,4 @@
-"""Starting, announcing and stopping the server."""
+"""Starting, announcing and stopping the server: in this process, or in several that share its port."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ import json
 import logging
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
 
-from voicelink_server.metrics import MetricsServer, render
+from voicelink_server.listening import bind_all, can_share
+from voicelink_server.metrics import bind_web
+from voicelink_server.notify import notify
+from voicelink_server.serving import First, Other, Stops
+from voicelink_server.supervisor import Supervisor
 
-from voicelink.core.switchboard import Switchboard
-from voicelink.net.address import resolve_local
+from voicelink.errors import CallError, ConfigError
+from voicelink.net.address import plain, resolve_local
 from voicelink.net.loop import run
-from voicelink.net.udp import RelayDriver
 from voicelink.settings import ServerSettings, format_address
 
 log = logging.getLogger("voicelink.server")
@@ -28,39 +32,108 @@ async def main_async(
     say: Callable[[str], None] = print,
     stop: asyncio.Event | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, or until `stop` is set.
+    """Serve in this process alone until SIGTERM or SIGINT, or until `stop` is set.
 
     `say` gets one line at the start: what is listened at, as JSON ({"listening": "host:port", ...}) where
     `json_output`. Raises CallError where an address cannot be listened at, ConfigError where it is none.
+    A call that is relayed then is given `settings.drain_s` to end; a second signal cuts that short.
     """
-    stop = stop or asyncio.Event()
-    machine = Switchboard(settings, entropy=os.urandom)
-    async with contextlib.AsyncExitStack() as stack:
-        driver = await stack.enter_async_context(await RelayDriver.open(machine, await resolve_local(settings.listen)))
-        where = {"listening": format_address(driver.local_address)}
-        if settings.metrics:
-            metrics = MetricsServer(lambda: render(machine))
-            at = await metrics.start(await resolve_local(settings.metrics))
-            stack.push_async_callback(metrics.close)
-            where["metrics"] = f"http://{format_address(at)}/metrics"
-        stack.enter_context(_signals_set(stop))
-        say(json.dumps(where) if json_output else _sentence(where))
-        await stop.wait()
-    log.info("stopped with %d calls and %d names", len(machine.relay), len(machine.directory))
+    (sockets,), web = await _bind(settings, 1)
+    stops = Stops(stop)
+    with _signals_call(stops.signalled):
+        await First(settings, sockets, web).run(stops, lambda: _announce(sockets, web, say, json_output))
 
 
-def run_server(settings: ServerSettings, *, json_output: bool = False) -> None:
-    """`main_async` on an event loop of its own. Raises as it does."""
-    run(main_async(settings, json_output=json_output, say=_say))
+def run_server(
+    settings: ServerSettings, *, json_output: bool = False, say: Callable[[str], None] | None = None
+) -> None:
+    """Serve in `settings.workers` processes until SIGTERM or SIGINT, as `main_async`. Raises as it does."""
+    say = say or _say
+    processes = settings.workers or len(os.sched_getaffinity(0)) if can_share() else 1
+    sockets, web = asyncio.run(_bind(settings, processes))
+    if len(sockets) == 1:
+        run(_alone(settings, sockets[0], web, say, json_output))
+        return
+
+    def serve(number: int, channels: list[socket.socket], parent: int) -> None:
+        made = Other(settings, sockets[number], channels[0]) if number else First(settings, sockets[0], web, channels)
+        run(made.run(Stops(parent=parent)))
+
+    supervisor = Supervisor(len(sockets), serve)
+    supervisor.start()
+    _announce(sockets[0], web, say, json_output)
+    if not supervisor.wait():
+        raise CallError("the server's processes end again and again; see the log")
+
+
+async def _alone(
+    settings: ServerSettings,
+    sockets: list[socket.socket],
+    web: socket.socket | None,
+    say: Callable[[str], None],
+    json_output: bool,
+) -> None:
+    stops = Stops()
+    with _signals_call(stops.signalled):
+        await First(settings, sockets, web).run(stops, lambda: _announce(sockets, web, say, json_output))
+
+
+async def _bind(settings: ServerSettings, processes: int) -> tuple[list[list[socket.socket]], socket.socket | None]:
+    """The sockets of each process, and that of the metrics page."""
+    if settings.redis:
+        await _check_cluster(settings)
+    web = bind_web(await resolve_local(settings.metrics)) if settings.metrics else None
+    local = await resolve_local(settings.listen)
+    try:
+        try:
+            return bind_all(local, processes), web
+        except CallError:
+            if processes == 1:
+                raise
+            alone = bind_all(local)  # a sandbox that knows no groups of sockets, or a port that is taken: see which
+            log.warning("this system does not let processes share a port: one process relays all")
+            return alone, web
+    except CallError:
+        if web is not None:
+            web.close()
+        raise
+
+
+async def _check_cluster(settings: ServerSettings) -> None:
+    """Raise ConfigError or CallError where the other servers cannot be met."""
+    if not settings.advertise:
+        raise ConfigError("server.redis needs server.advertise, the HOST:PORT at which clients reach this server")
+    try:
+        import redis.asyncio as redis  # noqa: PLC0415 (an extra)
+        from redis.exceptions import RedisError  # noqa: PLC0415
+    except ImportError:
+        raise ConfigError("server.redis needs the redis package: pip install 'voicelink[cluster-server]'") from None
+    try:
+        async with redis.Redis.from_url(settings.redis, socket_timeout=5, socket_connect_timeout=5) as client:
+            await client.ping()
+    except ValueError as error:
+        raise ConfigError(f"server.redis = {settings.redis!r}: {error}") from None
+    except (RedisError, OSError):
+        raise CallError(f"no Redis answers at {settings.redis}: is it running?") from None
+
+
+def _announce(
+    sockets: list[socket.socket], web: socket.socket | None, say: Callable[[str], None], json_output: bool
+) -> None:
+    where = {"listening": format_address(plain(sockets[0].getsockname()))}
+    if web is not None:
+        where["metrics"] = f"http://{format_address(plain(web.getsockname()))}/metrics"
+    say(json.dumps(where) if json_output else _sentence(where))
+    notify("READY=1")
 
 
 @contextlib.contextmanager
-def _signals_set(stop: asyncio.Event) -> Iterator[None]:
+def _signals_call(stop: Callable[[], None]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGTERM, signal.SIGINT)
     with contextlib.suppress(NotImplementedError, RuntimeError):  # not the main thread, or not a Unix
         for number in numbers:
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, stop)
     try:
         yield
     finally:

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Sequence
 from typing import Final
 
+from voicelink_server.channel import RemoteDesk
+
+from voicelink.core.relay import RelayCounts
 from voicelink.core.switchboard import Switchboard
 from voicelink.errors import CallError
 from voicelink.net.address import why_not
@@ -23,21 +27,33 @@ MAX_REQUEST_BYTES: Final = 8192
 _TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def render(machine: Switchboard) -> str:
-    """All figures of the server as one Prometheus page (text format 0.0.4)."""
-    relay, directory = machine.relay.counts, machine.directory.counts
+def render(machine: Switchboard, desks: Sequence[RemoteDesk] = ()) -> str:
+    """All figures of the server as one Prometheus page (text format 0.0.4); `desks` are its other processes."""
+    relay, directory = RelayCounts(), machine.directory.counts
+    for counts in (machine.relay.counts, *(desk.counts for desk in desks)):
+        relay.add(counts)
+    received = machine.datagrams_received + sum(desk.received for desk in desks)
+    invalid = machine.datagrams_invalid + sum(desk.invalid for desk in desks)
     rows = [
-        ("calls", "gauge", "Calls relayed now", len(machine.relay)),
+        ("calls", "gauge", "Calls relayed now", len(machine.rooms)),
+        ("processes", "gauge", "Processes that relay", 1 + len(desks)),
+        ("closing", "gauge", "1 while the server stops and takes no new calls", int(machine.directory.closing)),
         ("registrations", "gauge", "Names registered now", len(machine.directory)),
-        ("datagrams_received_total", "counter", "Datagrams received", machine.datagrams_received),
-        ("datagrams_invalid_total", "counter", "Datagrams that did not parse", machine.datagrams_invalid),
+        ("datagrams_received_total", "counter", "Datagrams received", received),
+        ("datagrams_invalid_total", "counter", "Datagrams that did not parse", invalid),
         ("datagrams_forwarded_total", "counter", "Datagrams relayed", relay.datagrams_forwarded),
         ("bytes_forwarded_total", "counter", "UDP payload bytes relayed", relay.bytes_forwarded),
         ("datagrams_stranger_total", "counter", "Datagrams of no call of ours", relay.dropped_stranger),
-        ("datagrams_over_rate_total", "counter", "Datagrams over a call's rate", relay.dropped_rate),
-        ("calls_total", "counter", "Calls set up", relay.calls_total),
+        (
+            "datagrams_over_rate_total",
+            "counter",
+            "Datagrams over one of the rates",
+            relay.dropped_rate,
+        ),
+        ("calls_total", "counter", "Calls set up", machine.rooms.calls_total),
         ("registers_total", "counter", "Registrations and refreshes", directory.registers),
         ("rings_total", "counter", "Requests to reach a name", directory.rings),
+        ("joins_total", "counter", "Places in calls taken again", directory.joins),
         ("cookies_total", "counter", "Cookies given to addresses not yet seen", machine.cookies_sent),
         ("strangers_dropped_total", "counter", "Requests without a cookie over the rate", machine.dropped_strangers),
         ("requests_dropped_total", "counter", "Requests of addresses over their rate", machine.dropped_requests),
@@ -50,6 +66,15 @@ def render(machine: Switchboard) -> str:
     )
 
 
+def bind_web(at: Address) -> socket.socket:
+    """A socket for the page at `at` (port 0: any). Raises CallError."""
+    family = socket.AF_INET6 if ":" in at[0] else socket.AF_INET
+    try:
+        return socket.create_server(at, family=family)
+    except OSError as error:
+        raise CallError(f"cannot serve metrics at {format_address(at)}: {why_not(error)}") from None
+
+
 class MetricsServer:
     """GET /metrics, and nothing else, over HTTP/1.0."""
 
@@ -57,14 +82,9 @@ class MetricsServer:
         self._page = page
         self._server: asyncio.Server | None = None
 
-    async def start(self, at: Address) -> Address:
-        """Listen at `at` (port 0: any); where that is. Raises CallError."""
-        try:
-            self._server = await asyncio.start_server(self._serve, *at, limit=MAX_REQUEST_BYTES)
-        except OSError as error:
-            raise CallError(f"cannot serve metrics at {format_address(at)}: {why_not(error)}") from None
-        host, port = self._server.sockets[0].getsockname()[:2]
-        return host, port
+    async def start(self, sock: socket.socket) -> None:
+        """Serve at a socket of `bind_web`."""
+        self._server = await asyncio.start_server(self._serve, sock=sock, limit=MAX_REQUEST_BYTES)
 
     async def close(self) -> None:
         """Stop listening."""

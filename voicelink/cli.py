@@ -31,10 +31,11 @@ from voicelink.errors import VoicelinkError
 INTERRUPTED: Final = 130
 #: Which pip extra brings a module that may be missing.
 EXTRAS: Final = {
-    "call": ("onnxruntime", "sounddevice", "soundfile", "soxr", "pystoi", "scipy", "matplotlib"),
+    "call": ("onnxruntime", "sounddevice", "soundfile", "soxr", "zeroconf", "pystoi", "scipy", "matplotlib"),
     "train": ("torch", "librosa", "onnx", "safetensors", "pyworld"),
     "metrics": ("pesq",),
     "sweep": ("pyarrow",),
+    "cluster-server": ("redis",),
     "cluster": ("distributed", "dask"),
 }
 

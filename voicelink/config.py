@@ -26,7 +26,7 @@ MAX_FILE_BYTES: Final = 1 << 20
 #: What is shown in place of a secret.
 HIDDEN: Final = "(hidden)"
 
-_ADDRESSES: Final = {"server.listen", "server.metrics"}
+_ADDRESSES: Final = {"server.listen", "server.metrics", "server.advertise"}
 _NAME_BYTES: Final = 64
 
 

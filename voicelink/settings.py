@@ -92,7 +92,7 @@ class SessionSettings:
     setup_timeout_ms: int = setting(5_000, "give up when nothing at all answers a request, ms", low=100, high=60_000)
     answer_timeout_ms: int = setting(30_000, "how long a call rings, ms", low=1_000, high=300_000)
     silence_timeout_ms: int = setting(
-        10_000, "end the call when nothing was heard of the peer, ms", low=1_000, high=300_000
+        40_000, "end the call when nothing was heard of the peer for so long, ms", low=1_000, high=300_000
     )
     report_interval_ms: int = setting(
         1_000, "time between receiver reports, which also keep the path open, ms", low=100, high=1_000
@@ -103,8 +103,15 @@ class SessionSettings:
 class ServerSettings:
     """The rendezvous and relay server."""
 
-    listen: str = setting(f"0.0.0.0:{DEFAULT_PORT}", "HOST:PORT (UDP) to listen at; port 0 takes a free one")
+    listen: str = setting(
+        f"[::]:{DEFAULT_PORT}", "HOST:PORT (UDP) to listen at; [::] is IPv6 and IPv4; port 0 takes a free one"
+    )
+    workers: int = setting(0, "processes that relay; 0 for one a core (Linux; elsewhere there is one)", low=0, high=256)
     metrics: str = setting("", "HOST:PORT (TCP) for Prometheus metrics; empty for none")
+    redis: str = setting("", "redis://HOST:PORT/DB where several servers share their names; empty for none")
+    advertise: str = setting("", "HOST:PORT at which clients reach this server; needed with redis")
+    drain_s: int = setting(30, "when told to stop, go on relaying running calls for so long, s", low=0, high=3_600)
+    log_addresses: bool = setting(False, "names and addresses of clients in the log")
     max_registrations: int = setting(10_000, "most names registered at a time", low=1, high=10_000_000)
     max_calls: int = setting(1_000, "most calls relayed at a time", low=1, high=1_000_000)
     registration_lifetime_s: int = setting(60, "a name not refreshed for so long is forgotten, s", low=3, high=3_600)
@@ -116,6 +123,12 @@ class ServerSettings:
     )
     strangers_per_s: int = setting(
         2_000, "most requests a second answered in all to addresses that have not", low=1, high=1_000_000
+    )
+    packets_per_s_of_source: int = setting(
+        10_000, "most packets a second relayed from one address (an IPv6 /64)", low=100, high=10_000_000
+    )
+    packets_per_s: int = setting(
+        1_000_000, "most packets a second that each process relays in all", low=100, high=100_000_000
     )
     call_idle_s: int = setting(60, "a call without a datagram for so long is forgotten, s", low=3, high=3_600)
 

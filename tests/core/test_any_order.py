@@ -34,13 +34,16 @@ def number(rng: random.Random) -> int:
 
 def peer_message(rng: random.Random) -> msg.ControlMessage:
     known = tuple(rng.sample([A, B, SERVER, ("192.0.2.77", 9)], rng.randint(0, 3)))
-    kind: Any = rng.choice([msg.Hello, msg.Ringing, msg.Answer, msg.Refuse, msg.End, msg.Probe, msg.Ok, msg.Report])
+    kind: Any = rng.choice(
+        [msg.Hello, msg.Ringing, msg.Answer, msg.Refuse, msg.End, msg.Probe, msg.Moved, msg.Ok, msg.Report]
+    )
     values: dict[Any, tuple[Any, ...]] = {
         msg.Hello: ("eve", rng.choice(OFFERS), known),
         msg.Answer: ("eve", rng.choice(OFFERS), known),
         msg.Refuse: ("busy", ""),
         msg.End: ("no such reason", "text"),
         msg.Probe: (),
+        msg.Moved: (known,),
         msg.Report: tuple(number(rng) for _ in range(9)),
     }
     made: msg.ControlMessage = kind(number(rng), *values.get(kind, (number(rng),)))
@@ -53,6 +56,9 @@ def server_message(rng: random.Random) -> rv.ServerMessage:
         rv.Registered(0, number(rng), rng.randint(1, 100), A),
         rv.Placed(0, number(rng), rng.randint(1, 5), A),
         rv.Denied(0, number(rng), "offline", ""),
+        rv.Joined(0, number(rng), A),
+        rv.Invite(0, rng.randint(1, 5), b"s", b"t" * 16, ("192.0.2.77", 9)),
+        rv.Closing(0, rng.randint(1, 5), 9),
     )
     return rng.choice(made)
 

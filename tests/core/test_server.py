@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tests.core.world import SERVER, A, B, World, seeded_entropy
 from voicelink.core import events as ev
 from voicelink.core.directory import MAX_NAMES_OF_SOURCE
-from voicelink.core.relay import MAX_CALLS_OF_SOURCE, MAX_DATAGRAMS_PER_S, Relay
+from voicelink.core.relay import MAX_DATAGRAMS_PER_S, Relay
+from voicelink.core.rooms import MAX_CALLS_OF_SOURCE
 from voicelink.core.switchboard import Switchboard
 from voicelink.secure.identity import Identity
 from voicelink.secure.possession import claim, prove
@@ -93,7 +94,7 @@ def test_no_state_before_a_cookie_was_shown() -> None:
         ((reply, _),) = client.raw(request, (f"192.0.2.{i}", 9))
         assert isinstance(reply, Retry)
         assert reply.to == i
-    assert client.machine.directory.names_kept == len(client.machine._sources) == len(client.machine.relay) == 0
+    assert client.machine.directory.names_kept == len(client.machine._sources) == len(client.machine.rooms) == 0
     assert client.machine.next_timer_ns() is None
 
 
@@ -164,13 +165,13 @@ def test_the_same_ring_again_is_the_same_call() -> None:
     again = client.raw(padded(Ring(client.ids, "bob", b"")), A, client.cookies[A])[0][0]
     assert isinstance(again, Placed)
     assert again.call == first.call
-    assert len(client.machine.relay) == 1
+    assert len(client.machine.rooms) == 1
     client.prove(C)
     client.raw(Release(0, first.call), C, client.cookies[C])
     client.raw(Release(0, first.call), B, NO_COOKIE)  # perhaps not from there at all
-    assert len(client.machine.relay) == 1
+    assert len(client.machine.rooms) == 1
     client.raw(Release(0, first.call), B, client.cookies[B])
-    assert len(client.machine.relay) == 0
+    assert len(client.machine.rooms) == 0
 
 
 def test_denials() -> None:
@@ -300,16 +301,15 @@ def test_names_and_calls_expire() -> None:
     while (due_ns := client.machine.next_timer_ns()) is not None:
         client.now_ns = due_ns
         client.machine.handle_timer(due_ns)
-        seen.append((len(client.machine.directory), len(client.machine.relay)))
+        seen.append((len(client.machine.directory), len(client.machine.rooms)))
     assert seen[0] == (1, 1)
     assert (0, 1) in seen
     assert seen[-1] == (0, 0)
 
 
 def test_one_call_cannot_take_the_whole_relay() -> None:
-    relay = Relay(10, NS_PER_S, seeded_entropy(3))
-    call = relay.bind(A, B, 1, 0)
-    assert call is not None
+    relay, call = Relay(ServerSettings()), 7
+    relay.bind(call, (A, B), b"", 0)
     passed = sum(relay.forward(call, A, 50, 5) == B for _ in range(3 * MAX_DATAGRAMS_PER_S))
     assert passed == MAX_DATAGRAMS_PER_S
     assert relay.forward(call, A, 50, 5 + NS_PER_S) == B

@@ -17,7 +17,7 @@ from voicelink.core.events import Connected, EndReason
 from voicelink.core.switchboard import Switchboard
 from voicelink.keystore import KeyStore
 from voicelink.net.loop import run
-from voicelink.net.udp import RelayDriver
+from voicelink.net.relay import RelayDriver
 from voicelink.secure import handshake
 from voicelink.secure.identity import Credentials, psk_of
 from voicelink.settings import ServerSettings, SessionSettings, format_address

@@ -18,7 +18,8 @@ from voicelink.core.switchboard import Switchboard
 from voicelink.errors import CallError, ConfigError, LocalProtocolError
 from voicelink.net.address import bind_udp
 from voicelink.net.loop import run
-from voicelink.net.udp import RelayDriver, SessionDriver
+from voicelink.net.relay import RelayDriver
+from voicelink.net.udp import SessionDriver
 from voicelink.settings import Address, LinkSettings, ServerSettings, SessionSettings, format_address
 from voicelink.sim.link import Link
 from voicelink.units import frames_to_ns

@@ -24,8 +24,8 @@ COMMAND = [sys.executable, "-m", "voicelink_server"]
 
 
 @contextmanager
-def serving(*options: str) -> Iterator[tuple[dict[str, str], subprocess.Popen[str]]]:
-    arguments = [*COMMAND, "--listen", "127.0.0.1:0", "--json", *options]
+def serving(*options: str, listen: str = "127.0.0.1:0") -> Iterator[tuple[dict[str, str], subprocess.Popen[str]]]:
+    arguments = [*COMMAND, "--listen", listen, "--json", *options]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -15,6 +15,7 @@ from voicelink.wire.control import (
     ControlMessage,
     End,
     Hello,
+    Moved,
     Offer,
     Ok,
     Probe,
@@ -27,7 +28,11 @@ from voicelink.wire.control import (
 from voicelink.wire.packet import HEADER_BYTES, MAX_DATAGRAM_BYTES
 from voicelink.wire.rendezvous import (
     REQUEST_BYTES,
+    Closing,
     Denied,
+    Invite,
+    Join,
+    Joined,
     Placed,
     Register,
     Registered,
@@ -68,20 +73,27 @@ CONTROL: st.SearchStrategy[ControlMessage] = st.one_of(
     st.builds(Refuse, U32, texts(32), texts(256)),
     st.builds(End, U32, texts(32), texts(256)),
     st.builds(Probe, U32),
+    st.builds(Moved, U32, st.lists(ADDRESS, max_size=8).map(tuple)),
     st.builds(Ok, U32, U32),
     st.builds(Report, *[U32] * len(fields(Report))),
 )
+TICKET = st.binary(max_size=16)
 KEY, PROOF, COOKIE = st.binary(max_size=32), st.binary(max_size=16), st.binary(min_size=16, max_size=16)
 FROM_CLIENT = st.one_of(
     st.builds(Register, U32, texts(64), KEY, PROOF, st.binary(max_size=400)),
     st.builds(Unregister, U32, texts(64), KEY, PROOF),
     st.builds(Ring, U32, texts(64), st.binary(max_size=400)),
     st.builds(Release, U32, U32),
+    st.builds(Join, U32, st.integers(1, 0xFFFFFFFF), st.integers(0, 1), TICKET, st.binary(max_size=400)),
 )
 FROM_SERVER = st.one_of(
     st.builds(Retry, U32, U32, COOKIE, KEY),
     st.builds(Registered, U32, U32, st.integers(1, 86_400), ADDRESS),
     st.builds(Placed, U32, U32, st.integers(1, 0xFFFFFFFF), ADDRESS),
+    st.builds(Placed, U32, U32, st.integers(1, 0xFFFFFFFF), ADDRESS, TICKET, st.none() | ADDRESS),
+    st.builds(Joined, U32, U32, ADDRESS),
+    st.builds(Invite, U32, st.integers(1, 0xFFFFFFFF), TICKET, TICKET, ADDRESS),
+    st.builds(Closing, U32, st.integers(1, 0xFFFFFFFF), st.integers(0, 86_400)),
     st.builds(Denied, U32, U32, texts(32), texts(256)),
 )
 

@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
     """Add the subcommands."""
     group = typer.Typer(no_args_is_help=True, help="Speed on this machine.")
     command(group, "codec", "voicelink bench codec --engine onnx")(codec)
+    command(group, "relay", "voicelink bench relay --clients 10000")(relay)
     command(group, "sim", "voicelink bench sim --seconds 120 --audio")(sim)
     app.add_typer(group, name="bench")
 
@@ -62,6 +63,54 @@ def sim(
         figures |= {"engine": model.engine.name, "model": model.model_id, "calls": calls}
         figures["audio_speed_x"] = _bench_audio(model, min(seconds, 10.0), calls)
         lines.append(f"{calls} calls are rendered side by side at {figures['audio_speed_x']:.1f} times real time")
+    common.result(figures, lines)
+
+
+def relay(
+    common: Common,
+    clients: Annotated[int, typer.Option(min=0, max=100_000, help="Also the memory of so many names.")] = 0,
+    load: Annotated[
+        float, typer.Option(min=1, max=1e6, help="Packets a second at which delay and loss are measured.")
+    ] = 20_000.0,
+    calls: Annotated[
+        int, typer.Option(min=0, max=50_000, help="Instead: so many relayed calls at once (a soak), for --seconds.")
+    ] = 0,
+    seconds: Annotated[float, typer.Option(min=1, max=86_400, help="Length of the soak, s.")] = 600.0,
+    packets: Annotated[
+        float, typer.Option(min=0.1, max=400, help="Packets a second of each end in the soak (43.1: two frames each).")
+    ] = 43.1,
+) -> None:
+    """Packets a second that the server relays on one core, beside a raw uvloop echo measured in turns with it.
+
+    Then delay and loss at --load, beside the same without a relay. All over the loopback interface; packets/s are for a
+    second of the processor's time.
+    """
+    from voicelink_server.bench import bench_memory, bench_relay, soak  # noqa: PLC0415
+
+    if calls:
+        parts = []
+        for part in soak(calls, seconds, packets):
+            sys.stderr.write(f"{part}\n")
+            parts.append(part)
+        grown = parts[-1]["resident_mb"] - parts[0]["resident_mb"]
+        lost, sent = sum(p["lost"] for p in parts), sum(p["sent"] for p in parts)
+        figures: dict[str, Any] = {"calls": calls, "seconds": seconds, "sent": sent, "lost": lost}
+        figures |= {"resident_mb": parts[-1]["resident_mb"], "grown_mb": round(grown, 2), "parts": parts}
+        common.result(figures, [f"{calls} calls: {lost} of {sent} packets lost, memory grew by {grown:.2f} MB"])
+        return
+    figures = bench_relay(load)
+    if clients:
+        figures |= bench_memory(clients)
+    delay, direct = figures["load_delay_ms"], figures["direct_delay_ms"]
+    lines = [
+        f"relays {figures['packets_per_s']} packets/s a core; a raw echo {figures['raw_echo_packets_per_s']} "
+        f"(ratio {figures['ratio']})",
+        f"at {figures['load_packets_per_s']} packets/s: delay p50 {delay['p50']} ms, p99 {delay['p99']} ms "
+        f"(without a relay {direct['p50']} and {direct['p99']}), "
+        f"{figures['load_lost']} of {figures['load_sent']} lost",
+    ]
+    if clients:
+        lines.append(f"{figures['resident_mb']} MB, and {figures['bytes_per_client']} bytes a registered client")
     common.result(figures, lines)
 
 

@@ -93,7 +93,8 @@ def register(app: typer.Typer) -> None:
 def listen(common: Common, options: CallOptions, codec: CodecOptions, server: Server = None) -> None:
     """Wait for one call, take it, and print its statistics at the end. Calls are encrypted end to end.
 
-    With --server under your --name; without, at --local (default port 47601) for callers who know your address.
+    With --server under your --name. Without, at --local (default port 47601) for callers who know your address, and
+    under your --name for those on the local network.
     """
     settings = common.settings(options.options() | codec.options())
     if server is not None and not settings.session.name:
@@ -109,15 +110,18 @@ def call(
     target: Annotated[str, typer.Argument(metavar="NAME|HOST:PORT", help="Whom to call.")],
     server: Server = None,
 ) -> None:
-    """Call somebody by name (with --server) or address, and print the statistics at the end. Encrypted end to end.
+    """Call somebody by name (at --server, or on the local network) or address. Calls are encrypted end to end.
 
-    Ctrl-C hangs up. With a file as --input, the call ends one second after the file.
+    Prints the statistics at the end. Ctrl-C hangs up. With a file as --input, the call ends one second after the file.
     """
-    from voicelink_client.call import split_target  # noqa: PLC0415
-
     settings = common.settings(options.options() | codec.options())
-    split_target(target, server)
-    _run(common, options, settings, options.local or _any_port_towards(server or target), target=target, server=server)
+    label = ""
+    if server is None and not _is_address(target):
+        from voicelink.net.lan import find  # noqa: PLC0415
+
+        target, label = find(target), f"{target}.local"
+    local = options.local or _any_port_towards(server or target)
+    _run(common, options, settings, local, target=target, server=server, label=label)
 
 
 def parse_bitrates(text: str) -> tuple[int, int]:
@@ -138,6 +142,17 @@ def _ask_passphrase() -> str:
     return getpass("passphrase: ")
 
 
+def _is_address(target: str) -> bool:
+    """Whether `target` is HOST:PORT and not a name. Raises ConfigError for what can be neither."""
+    try:
+        parse_address(target)
+    except ConfigError:
+        if ":" in target:
+            raise
+        return False
+    return True
+
+
 def _any_port_towards(address: str) -> str:
     """A free port of our own in the address family of HOST:PORT, or [IPV6]:PORT."""
     return "[::]:0" if address.startswith("[") else "0.0.0.0:0"
@@ -151,6 +166,7 @@ def _run(
     *,
     target: str | None = None,
     server: str | None = None,
+    label: str = "",
 ) -> None:
     """Open sound and codec, have the call, print the figures."""
     from voicelink_client.call import CallPlan, run_call  # noqa: PLC0415
@@ -173,6 +189,7 @@ def _run(
         _within_model(settings.session, model.info),
         target,
         server,
+        label,
         parse_address(local),
         options.seconds,
         end_with_input=target is not None and _is_file(settings.audio.input),
@@ -180,6 +197,10 @@ def _run(
         remember=store.remember,
     )
     with ExitStack() as stack:
+        if target is None and server is None and settings.session.name and plan.local[1]:
+            from voicelink.net.lan import announced  # noqa: PLC0415
+
+            stack.enter_context(announced(settings.session.name, plan.local))
         source, sink = _source(settings.audio.input), _sink(settings.audio.output)
         record = Path(settings.audio.record) if settings.audio.record else None
         recorder = Recorder(record, source.rate_hz) if record else None

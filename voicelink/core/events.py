@@ -121,6 +121,14 @@ class PathChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerClosing:
+    """The server that relays this call stops within `in_s`; the call goes on directly, or once the server is back."""
+
+    server: Address
+    in_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class PeerReport:
     """A receiver report of the peer: how our media arrives there."""
 
@@ -153,6 +161,7 @@ Event: TypeAlias = (
     | PeerRinging
     | Connected
     | PathChanged
+    | ServerClosing
     | PeerReport
     | Ended
 )

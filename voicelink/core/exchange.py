@@ -60,6 +60,11 @@ class Exchange(Generic[M]):
         del self._pending[request_id]
         return pending.message
 
+    def redirect(self, to: Address) -> None:
+        """Send all requests to `to` from now on, and expect their replies from there."""
+        for pending in self._pending.values():
+            pending.to = to
+
     def drop(self, kind: type) -> list[M]:
         """Give up all requests of class `kind` in silence; they are returned."""
         dropped = [p.message for p in self._pending.values() if isinstance(p.message, kind)]

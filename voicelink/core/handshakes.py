@@ -10,8 +10,8 @@ from voicelink.core.door import Entered
 from voicelink.core.events import EndReason
 from voicelink.core.link import CallLink
 from voicelink.core.opening import Opening
+from voicelink.core.roaming import Roaming
 from voicelink.core.states import State, Trigger, allowed
-from voicelink.core.steps import CallSteps
 from voicelink.errors import ControlError, PacketError
 from voicelink.secure.identity import Trust, fingerprint
 from voicelink.settings import Address, format_address
@@ -47,7 +47,7 @@ REFUSALS: Final = {
 }
 
 
-class Handshakes(CallSteps, ABC):
+class Handshakes(Roaming, ABC):
     """From the first datagram to the keys, on both sides."""
 
     _missed_ns: int | None = None

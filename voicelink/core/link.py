@@ -89,7 +89,15 @@ class CallLink:
         if self._probes.get(probe_id) != source:
             return False
         del self._probes[probe_id]
-        return self.paths.validated(source, now_ns)
+        return self._is_news(self.paths.validated(source, now_ns))
+
+    def fall_back(self, now_ns: int) -> bool:
+        """Back to the relay where the direct path is dead; True where that changes the path."""
+        return self._is_news(self.paths.fall_back(now_ns))
+
+    def give_up_direct(self, now_ns: int) -> bool:
+        """Back to the relay at once; True where that changes the path."""
+        return self._is_news(self.paths.give_up_direct(now_ns))
 
     def handle_timer(self, now_ns: int) -> list[ControlMessage]:
         """Send again and probe what is due; the requests that were given up."""
@@ -104,6 +112,12 @@ class CallLink:
         """When something is due next."""
         due = (self.exchange.next_due_ns(), self.paths.next_due_ns())
         return min((d for d in due if d is not None), default=None)
+
+    def _is_news(self, changed: bool) -> bool:
+        """Whether the path changed; requests take the new one."""
+        if changed:
+            self.exchange.redirect(self.paths.current)
+        return changed
 
     def _probe(self, address: Address, now_ns: int) -> None:
         probe = Probe(self.exchange.next_id())

@@ -16,11 +16,13 @@ from voicelink.wire.handshake import NO_COOKIE
 from voicelink.wire.packet import Header, Kind, join
 from voicelink.wire.rendezvous import (
     ClientMessage,
+    Closing,
     Denied,
+    Invite,
+    Joined,
     Placed,
     Register,
     Registered,
-    Release,
     Retry,
     Ring,
     ServerMessage,
@@ -60,7 +62,10 @@ class Registration:
         self._identity = identity
         self._timeout_ns = timeout_ns
         self._exchange: Exchange[Register | Ring] = Exchange(int.from_bytes(start, "big") >> 1)
-        self._cookie = NO_COOKIE
+        self.cookie = NO_COOKIE
+        """What the server takes from our address, as far as we know."""
+        self.secret = b""
+        """What an invitation must bear to come from our server."""
         self._server_key = b""
         self._name = ""
         self._refresh_ns: int | None = None
@@ -73,23 +78,28 @@ class Registration:
         proof = self._proof("register", request_id)
         self._request(Register(request_id, name, self._identity.public, proof, b""), now_ns)
 
+    def refresh(self, now_ns: int) -> None:
+        """Register again now: the server may have forgotten us, or know an address that is no longer ours."""
+        if self._name and self._exchange.next_due_ns() is None:
+            self.register(self._name, now_ns)
+
     def ring(self, name: str, now_ns: int) -> None:
         """Ask to be connected with `name`."""
         self._request(Ring(self._exchange.next_id(), name, b""), now_ns)
 
-    def leave(self, call: int | None) -> None:
-        """Give up the name and the relayed `call`, where there are any. Sent once: both expire anyway."""
+    def leave(self) -> None:
+        """Give up the name, where there is one. Sent once: it expires anyway."""
         if self._name:
             request_id = self._exchange.next_id()
             proof = self._proof("unregister", request_id)
             self._send(Unregister(request_id, self._name, self._identity.public, proof))
-        if call is not None:
-            self._send(Release(self._exchange.next_id(), call))
         self._exchange.clear()
         self._name, self._refresh_ns = "", None
 
     def handle(self, message: ServerMessage, now_ns: int) -> Outcome | None:
         """Take a message of the server; what it means, or None where it means nothing (more)."""
+        if isinstance(message, (Joined, Invite, Closing)):
+            return None
         request = self._exchange.answered(message.to, self.server)
         if request is None:
             return None
@@ -99,6 +109,7 @@ class Registration:
         if isinstance(message, Registered):
             wait_ns = min(message.lifetime_s * NS_PER_S // REFRESH_DIVISOR, LONGEST_REFRESH_NS)
             self._refresh_ns = now_ns + wait_ns
+            self.secret = message.secret
         return message
 
     def handle_timer(self, now_ns: int) -> list[Outcome]:
@@ -123,7 +134,7 @@ class Registration:
             self._retries = 0
             detail = "the server takes no cookie of ours: it sees another address of us each time"
             return Denied(0, request.id, EndReason.SERVER, detail)
-        self._cookie, self._server_key = retry.cookie, retry.key
+        self.cookie, self._server_key = retry.cookie, retry.key
         if isinstance(request, Register):
             self.register(request.name, now_ns)
         else:
@@ -133,7 +144,7 @@ class Registration:
     def _proof(self, action: str, request_id: int) -> bytes:
         """That we hold our identity key, as far as the server's is known yet."""
         try:
-            request = claim(action, self._name, request_id, self._cookie)
+            request = claim(action, self._name, request_id, self.cookie)
             return prove(self._identity, self._server_key, request) if self._server_key else b""
         except (NoiseError, ValueError):
             return b""  # a server with an impossible key: it will deny us
@@ -145,4 +156,4 @@ class Registration:
 
     def _send(self, message: ClientMessage) -> None:
         header = Header(Kind.SERVER, message.id, 0)
-        self.outbox.append(join(header, encode_request(message, self._cookie)))
+        self.outbox.append(join(header, encode_request(message, self.cookie)))

@@ -67,9 +67,9 @@ class Session:
             raise LocalProtocolError("listening at a server needs a name")
         self._signalling.listen(now_ns, server)
 
-    def call(self, peer: Address, now_ns: int) -> None:
-        """Call the session that listens at `peer`."""
-        self._signalling.call(peer, now_ns)
+    def call(self, peer: Address, now_ns: int, label: str = "") -> None:
+        """Call the session that listens at `peer`; its key is remembered under `label`, by default its address."""
+        self._signalling.call(peer, now_ns, label)
 
     def call_name(self, name: str, server: Address, now_ns: int) -> None:
         """Call who is registered as `name` at `server`."""
@@ -173,6 +173,11 @@ class Session:
     def agreed(self) -> Agreed | None:
         """What was negotiated, from IncomingCall (callee) or Connected (caller) on."""
         return self._signalling.agreed
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing is heard of the peer of a standing call just now."""
+        return self._signalling.is_silent
 
     @property
     def frames_held(self) -> int:

@@ -41,9 +41,9 @@ class Signalling(Handshakes):
         if server is not None:
             self._meet(server).register(self._settings.name, now_ns)
 
-    def call(self, peer: Address, now_ns: int) -> None:
+    def call(self, peer: Address, now_ns: int, label: str) -> None:
         """As Session.call."""
-        self._peer_label = format_address(peer)
+        self._peer_label = label or format_address(peer)
         self._dial(int.from_bytes(self._entropy(4), "big") or 1, peer, now_ns, relayed=False)
 
     def call_name(self, name: str, server: Address, now_ns: int) -> None:
@@ -59,7 +59,8 @@ class Signalling(Handshakes):
         self._move(Trigger.ACCEPT)
         link = self._call_link()
         self._ring_over_ns = None
-        answer = msg.Answer(link.exchange.next_id(), self._settings.name, self._offer, self._candidates())
+        self._told = self._candidates()
+        answer = msg.Answer(link.exchange.next_id(), self._settings.name, self._offer, self._told)
         link.request(answer, now_ns, self._settings.setup_timeout_ms * NS_PER_MS)
 
     def refuse(self, now_ns: int, detail: str) -> None:
@@ -88,6 +89,8 @@ class Signalling(Handshakes):
     # ---- inputs ----------------------------------------------------------------------------------
     def on_server(self, message: rv.ServerMessage, source: Address, now_ns: int) -> bool:
         """Take a server's message; False where it means nothing to us."""
+        if self.on_relay(message, source, now_ns):
+            return True
         if self.registration is None or source != self.registration.server:
             return False
         outcome = self.registration.handle(message, now_ns)
@@ -113,6 +116,8 @@ class Signalling(Handshakes):
                 self._on_end(message, source, now_ns)
             case msg.Ok():
                 self._on_ok(message, source, now_ns)
+            case msg.Moved():
+                self._on_moved(message, source, now_ns)
             case msg.Probe():
                 link.send(msg.Ok(link.exchange.next_id(), message.id), source, now_ns)
         return known
@@ -124,12 +129,6 @@ class Signalling(Handshakes):
         self.heard(source, now_ns)
         return self.state is State.CONNECTED
 
-    def heard(self, source: Address, now_ns: int) -> None:
-        """The peer lives."""
-        self._heard_ns = now_ns
-        if self.link is not None:
-            self.link.paths.heard(source, now_ns)
-
     def handle_timer(self, now_ns: int) -> None:
         """Do what is due."""
         if self.registration is not None:
@@ -138,8 +137,9 @@ class Signalling(Handshakes):
         if self.link is not None and self.state is not State.ENDED:
             for given_up in self.link.handle_timer(now_ns):
                 self._on_given_up(given_up)
-            if self.link.paths.fall_back(now_ns):
+            if self.link.fall_back(now_ns):
                 self._tell_path()
+        self._roam(now_ns)
         self._give_up_opening(now_ns)
         if self._ring_over_ns is not None and self._ring_over_ns <= now_ns:
             self._ring_over_ns = None
@@ -150,7 +150,7 @@ class Signalling(Handshakes):
 
     def next_due_ns(self) -> int | None:
         """When `handle_timer` has something to do next."""
-        due = [self._ring_over_ns]
+        due = [self._ring_over_ns, self._roam_due_ns()]
         if self.registration is not None:
             due.append(self.registration.next_due_ns())
         if self.link is not None and self.state is not State.ENDED:
@@ -164,10 +164,10 @@ class Signalling(Handshakes):
     # ---- messages of the peer --------------------------------------------------------------------
     def _on_hello(self, connection_id: int, entered: Entered, hello: msg.Hello, source: Address, now_ns: int) -> None:
         """A caller has proved itself: let it ring, or turn it away."""
-        relayed = self.registration is not None and source == self.registration.server
+        relayed = self._is_relay(source)
         link = CallLink(connection_id, source, self._stats, relayed=relayed)
         link.secure(entered.secrets, self._protection)
-        label = _label(hello.name, source if relayed else None)
+        label = _label(hello.name, self._server() if relayed else None)
         security = self._security_with(label, entered.secrets)
         agreed = negotiate(hello.offer, self._offer)
         if not allowed(self.state, Trigger.HELLO):
@@ -185,6 +185,8 @@ class Signalling(Handshakes):
             self._peer_name, self._peer_candidates = hello.name, hello.candidates
             self._ring_over_ns = now_ns + self._settings.answer_timeout_ms * NS_PER_MS + CALLEE_PATIENCE_NS
             self._hello_id = hello.id
+            if relayed:
+                self._take_guest(connection_id, source, hello.ticket)
             self.heard(source, now_ns)
             link.send(msg.Ringing(link.exchange.next_id(), hello.id), source, now_ns)
             self.events.append(ev.IncomingCall(hello.name, source, agreed, security))
@@ -243,10 +245,9 @@ class Signalling(Handshakes):
     def _on_outcome(self, outcome: Outcome, now_ns: int) -> None:
         match outcome:
             case rv.Registered():
-                self._on_registered(outcome)
+                self._on_registered(outcome, now_ns)
             case rv.Placed() if self.state is State.LOOKING_UP:
-                self._reflexive = outcome.you
-                self._dial(outcome.call, self._server(), now_ns, relayed=True)
+                self._on_placed(outcome, now_ns)
             case rv.Denied():
                 reason = _reason(outcome.reason, EndReason.SERVER)
                 self._on_no_server(ev.Ended(reason, True, outcome.detail), now_ns, lasting=True)
@@ -254,8 +255,19 @@ class Signalling(Handshakes):
                 detail = f"no answer from the server at {format_address(self._server())}"
                 self._on_no_server(ev.Ended(EndReason.UNREACHABLE, False, detail), now_ns, lasting=False)
 
-    def _on_registered(self, message: rv.Registered) -> None:
+    def _on_placed(self, placed: rv.Placed, now_ns: int) -> None:
+        """Call through the relay that the server chose: itself, or another one, where we first take our place."""
+        self._reflexive = placed.you
+        relay = placed.relay or self._server()
+        self.guest = self._make_guest(relay, placed.call, 0, placed.ticket)
+        if placed.relay is not None:
+            self.guest.seek(now_ns)
+        self._dial(placed.call, relay, now_ns, ticket=placed.ticket, relayed=True)
+
+    def _on_registered(self, message: rv.Registered, now_ns: int) -> None:
         self._reflexive = message.you
+        if self.state is State.CONNECTED:
+            self._announce(now_ns)
         if self.state is State.REGISTERING or self._registration_lost:
             self.events.append(ev.Registered(self._settings.name, self._server(), message.you))
         if self.state is State.REGISTERING:

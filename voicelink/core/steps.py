@@ -9,6 +9,7 @@ from typing import Final
 from voicelink.core import events as ev
 from voicelink.core.door import Door, Visitor
 from voicelink.core.events import Agreed, EndReason, Event, Security
+from voicelink.core.guest import Guest
 from voicelink.core.link import CallLink
 from voicelink.core.negotiate import offer_of
 from voicelink.core.opening import Opening
@@ -43,6 +44,8 @@ class CallSteps:
         self.agreed: Agreed | None = None
         self.link: CallLink | None = None
         self.registration: Registration | None = None
+        self.guest: Guest | None = None
+        """Our place at the relay, in a call that has one."""
         self.events: deque[Event] = deque()
         self._outbox: list[tuple[bytes, Address]] = []
         self._settings = settings
@@ -59,6 +62,11 @@ class CallSteps:
         self._peer_name = ""
         self._peer_candidates: tuple[Address, ...] = ()
         self._registration_lost = False
+        self._closing_told = False
+        self._told: tuple[Address, ...] = ()
+        """The candidates that the peer knows of us."""
+        self._invited: dict[int, Guest] = {}
+        """Places taken for calls that have not come yet, by connection id."""
         self._missed_id = 0
         self._ended: ev.Ended | None = None
         self._ring_over_ns: int | None = None
@@ -73,16 +81,20 @@ class CallSteps:
         if self.registration is not None:
             out += [(data, self.registration.server) for data in self.registration.outbox]
             self.registration.outbox = []
+        for guest in self._guests():
+            out += [(data, guest.relay) for data in guest.outbox]
+            guest.outbox = []
         return out
 
     def _move(self, trigger: Trigger) -> None:
         self.state = after(self.state, trigger)
 
-    def _dial(self, connection_id: int, to: Address, now_ns: int, *, relayed: bool) -> None:
+    def _dial(self, connection_id: int, to: Address, now_ns: int, *, ticket: bytes = b"", relayed: bool) -> None:
         self._move(Trigger.DIAL)
         opening = Opening(Caller(connection_id, self._credentials, self._entropy))
         self.link = link = CallLink(connection_id, to, self._stats, relayed=relayed, opening=opening)
-        hello = msg.Hello(link.exchange.next_id(), self._settings.name, self._offer, self._candidates())
+        self._told = self._candidates()
+        hello = msg.Hello(link.exchange.next_id(), self._settings.name, self._offer, self._told, ticket)
         link.request(hello, now_ns, self._settings.setup_timeout_ms * NS_PER_MS)
 
     def _connect(self, trigger: Trigger, now_ns: int) -> None:
@@ -116,8 +128,11 @@ class CallSteps:
             self.link.exchange.clear()
             self.link.paths.stop()
         if self.registration is not None:
-            relayed = self.link is not None and self.link.paths.primary == self.registration.server
-            self.registration.leave(self.link.connection_id if self.link and relayed else None)
+            self.registration.leave()
+        if self.guest is not None:
+            self.guest.leave()
+        for invited in self._invited.values():
+            invited.rest()
         self.events.append(ended)
 
     def _turn_away(self, visitor: Visitor, link: CallLink, reason: EndReason, detail: str, now_ns: int) -> None:
@@ -141,6 +156,9 @@ class CallSteps:
     def _tell_path(self) -> None:
         paths = self._call_link().paths
         self.events.append(ev.PathChanged(paths.current, paths.relayed))
+
+    def _guests(self) -> list[Guest]:
+        return [*([self.guest] if self.guest is not None else []), *self._invited.values()]
 
     def _meet(self, server: Address) -> Registration:
         timeout_ns = self._settings.setup_timeout_ms * NS_PER_MS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 from ipaddress import ip_address
@@ -13,10 +14,15 @@ from voicelink.settings import Address, format_address, parse_address
 
 #: Room for a tenth of a second of a flood; the system may grant less.
 RECEIVE_BUFFER_BYTES = 1 << 22
+#: Linux: include/uapi/asm-generic/socket.h.
+SO_RCVBUFFORCE: Final = 33
 
 
-def bind_udp(local: Address) -> socket.socket:
-    """A non-blocking UDP socket bound at `local`. Raises CallError."""
+def bind_udp(local: Address, *, only_ipv6: bool = False, shared: bool = False) -> socket.socket:
+    """A non-blocking UDP socket bound at `local`. Raises CallError.
+
+    `only_ipv6`: an IPv6 one leaves the port free for IPv4. `shared`: other sockets of ours may be bound there, too.
+    """
     family = socket.AF_INET6 if ":" in local[0] else socket.AF_INET
     try:
         made = socket.socket(family, socket.SOCK_DGRAM)
@@ -24,6 +30,12 @@ def bind_udp(local: Address) -> socket.socket:
         raise CallError(f"cannot listen at {format_address(local)}: {why_not(error)}") from None
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        with contextlib.suppress(OSError):  # as root on Linux, also beyond net.core.rmem_max
+            made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
+        if only_ipv6 and family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if shared:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         made.setblocking(False)
         made.bind(local)
     except OSError as error:

@@ -20,7 +20,6 @@ from collections.abc import Callable
 from voicelink.core.events import Ended, Event, PlayoutDecision
 from voicelink.core.session import Session
 from voicelink.core.stats import Stats
-from voicelink.core.switchboard import Switchboard
 from voicelink.errors import LocalProtocolError
 from voicelink.frame import Frame
 from voicelink.net.address import address_towards, bind_udp, plain, resolve
@@ -55,6 +54,7 @@ class SessionDriver:
         self._local = plain(sock.getsockname())
         self._settings = settings
         self._impairment = impairment
+        self._towards: Address | None = None
         self._lock = threading.Lock()
         self._session = Session(
             settings, entropy=os.urandom, local_addresses=self._candidates(None), credentials=credentials
@@ -103,11 +103,14 @@ class SessionDriver:
         at = None if server is None else await resolve(server, self._family)
         self._input(lambda now_ns: self._session.listen(now_ns, at), towards=at)
 
-    async def call(self, target: str, server: str | None = None) -> None:
-        """Call HOST:PORT (`server` None), or the name `target` at `server`. CallError for a bad host."""
+    async def call(self, target: str, server: str | None = None, label: str = "") -> None:
+        """Call HOST:PORT (`server` None; `label` as in Session.call), or the name `target` at `server`.
+
+        CallError for a bad host.
+        """
         at = await resolve(target if server is None else server, self._family)
         if server is None:
-            self._input(lambda now_ns: self._session.call(at, now_ns), towards=at)
+            self._input(lambda now_ns: self._session.call(at, now_ns, label), towards=at)
         else:
             self._input(lambda now_ns: self._session.call_name(target, at, now_ns), towards=at)
 
@@ -176,6 +179,7 @@ class SessionDriver:
     def _input(self, step: Callable[[int], None], towards: Address | None = None) -> None:
         with self._lock:
             if towards is not None:
+                self._towards = towards
                 self._session.local_addresses = self._candidates(towards)
             step(time.monotonic_ns())
         self._drain()
@@ -193,6 +197,8 @@ class SessionDriver:
     def _drain(self) -> None:
         """Take all three outputs; on the loop's thread."""
         with self._lock:
+            if self._session.is_silent:  # perhaps because we are somewhere else
+                self._session.local_addresses = self._candidates(self._towards)
             out = self._session.datagrams_to_send(time.monotonic_ns())
             due_ns = self._session.next_timer_ns()
             events: list[Event] = []
@@ -234,51 +240,3 @@ class SessionDriver:
             return ((host, port),)
         outside = None if towards is None else address_towards(towards)
         return () if outside is None else ((outside, port),)
-
-
-class RelayDriver:
-    """Runs a Switchboard on a UDP socket of the running asyncio loop; `async with` closes it."""
-
-    def __init__(self, machine: Switchboard, sock: socket.socket) -> None:
-        self.machine = machine
-        self.local_address = plain(sock.getsockname())
-        self._transport: asyncio.DatagramTransport | None = None
-        self._timer = Deadline(asyncio.get_running_loop(), self._on_timer)
-
-    @classmethod
-    async def open(cls, machine: Switchboard, local: Address) -> RelayDriver:
-        """Bind a socket at `local` (port 0: any). Raises CallError if it cannot."""
-        sock = bind_udp(local)
-        driver = cls(machine, sock)
-        protocol = DatagramPort(driver._on_datagram)
-        loop = asyncio.get_running_loop()
-        driver._transport, _ = await loop.create_datagram_endpoint(lambda: protocol, sock=sock)
-        return driver
-
-    async def __aenter__(self) -> RelayDriver:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close the socket."""
-        self._timer.set(None)
-        if self._transport is not None:
-            self._transport.close()
-            self._transport = None
-            await asyncio.sleep(0)
-
-    def _on_datagram(self, data: bytes, source: Address) -> None:
-        self.machine.handle_datagram(data, source, time.monotonic_ns())
-        self._drain()
-
-    def _on_timer(self, now_ns: int) -> None:
-        self.machine.handle_timer(now_ns)
-        self._drain()
-
-    def _drain(self) -> None:
-        if self._transport is not None:
-            for data, to in self.machine.datagrams_to_send(time.monotonic_ns()):
-                self._transport.sendto(data, to)
-        self._timer.set(self.machine.next_timer_ns())

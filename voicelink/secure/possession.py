@@ -35,3 +35,8 @@ def is_proven(server: Identity, client_public: bytes, request: bytes, proof: byt
 def claim(action: str, name: str, request_id: int, cookie: bytes) -> bytes:
     """What a proof is made for, without ambiguity."""
     return b"\0".join((action.encode(), request_id.to_bytes(4, "big"), cookie, name.encode()))
+
+
+def is_same(ours: bytes, theirs: bytes) -> bool:
+    """Whether two secrets are the same, in a time that does not tell how far they are."""
+    return hmac.compare_digest(ours, theirs)

@@ -1,6 +1,6 @@
 """Control messages between the two ends of a call: msgpack maps with a kind `t` and an id `id`.
 
-Requests (hello, answer, refuse, end, probe) are sent again until a message with `to` = their id comes
+Requests (hello, answer, refuse, end, probe, moved) are sent again until a message with `to` = their id comes
 back; their receiver may see them more than once. Reports need no reply.
 """
 
@@ -14,11 +14,13 @@ from voicelink.settings import MAX_FRAMES_PER_PACKET, MAX_REDUNDANCY, Address
 from voicelink.units import MAX_BITS_PER_FRAME
 from voicelink.wire.schema import (
     address,
+    blob,
     decode,
     encode,
     from_map,
     integer,
     many,
+    optional,
     part,
     record,
     text,
@@ -29,10 +31,13 @@ MAX_NAME_BYTES: Final = 64
 MAX_CANDIDATES: Final = 8
 MAX_MODELS: Final = 8
 MAX_U32: Final = 0xFFFF_FFFF
+#: What a server gives to both ends of a call, so that they find their place at a relay again.
+TICKET_BYTES: Final = 16
 
 _U32 = integer(0, MAX_U32)
 _NAME = text(MAX_NAME_BYTES)
 _CANDIDATES = many(address, MAX_CANDIDATES)
+_TICKET = blob(TICKET_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,8 @@ class Hello:
     name: str = part(_NAME)
     offer: Offer = part(_OFFER)  # noqa: RUF009 (makes a field)
     candidates: tuple[Address, ...] = part(_CANDIDATES)
+    ticket: bytes = optional(_TICKET, b"")
+    """The call's ticket at its relay, for the callee."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +121,16 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class Moved:
+    """Either end: my addresses are these now. Answered by Ok."""
+
+    id: int = part(_U32)
+    candidates: tuple[Address, ...] = part(_CANDIDATES)
+
+
+@dataclass(frozen=True, slots=True)
 class Ok:
-    """Reply to answer, refuse, end or probe."""
+    """Reply to answer, refuse, end, probe or moved."""
 
     id: int = part(_U32)
     to: int = part(_U32)
@@ -140,10 +155,10 @@ class Report:
     buffer_us: int = part(_U32)
 
 
-ControlMessage: TypeAlias = Hello | Ringing | Answer | Refuse | End | Probe | Ok | Report
+ControlMessage: TypeAlias = Hello | Ringing | Answer | Refuse | End | Probe | Moved | Ok | Report
 
 _CLASSES: Final[dict[str, type[ControlMessage]]] = {
-    cls.__name__.lower(): cls for cls in (Hello, Ringing, Answer, Refuse, End, Probe, Ok, Report)
+    cls.__name__.lower(): cls for cls in (Hello, Ringing, Answer, Refuse, End, Probe, Moved, Ok, Report)
 }
 
 

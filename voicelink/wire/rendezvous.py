@@ -13,9 +13,9 @@ from typing import Final, TypeAlias, TypeVar
 
 from voicelink.errors import PacketError
 from voicelink.settings import Address
-from voicelink.wire.control import MAX_NAME_BYTES, MAX_U32, encode_message, parse_message
+from voicelink.wire.control import MAX_NAME_BYTES, MAX_U32, TICKET_BYTES, encode_message, parse_message
 from voicelink.wire.handshake import COOKIE_BYTES, NO_COOKIE, PUBLIC_BYTES
-from voicelink.wire.schema import address, blob, integer, part, text
+from voicelink.wire.schema import Taker, address, blob, integer, optional, part, text
 
 PROOF_BYTES: Final = 16
 #: The body of every request is at least so long, hence no reply of the server is longer than its request.
@@ -28,6 +28,13 @@ _KEY = blob(PUBLIC_BYTES)
 _PROOF = blob(PROOF_BYTES)
 _PAD = blob(REQUEST_BYTES)
 _ADDRESS = address
+_TICKET = blob(TICKET_BYTES)
+_CALL = integer(1, MAX_U32)
+
+
+def _maybe(take: Taker) -> Taker:
+    """What `take` takes, or nothing."""
+    return lambda value: None if value is None else take(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,21 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class Join:
+    """Client: relay the call `call` between me and who else shows its ticket, from where I am now.
+
+    The caller is side 0, the callee side 1. Sent where nothing is heard of the peer (the relay may have been restarted,
+    or our address may have changed), and at first to a relay that is not the server asked.
+    """
+
+    id: int = part(_U32)
+    call: int = part(_CALL)
+    side: int = part(integer(0, 1))
+    ticket: bytes = part(_TICKET)
+    pad: bytes = part(_PAD)
+
+
+@dataclass(frozen=True, slots=True)
 class Retry:
     """Server: send request `to` again with this cookie."""
 
@@ -90,21 +112,57 @@ class Registered:
     lifetime_s: int = part(integer(1, 86_400))
     you: Address = part(_ADDRESS)  # noqa: RUF009 (makes a field)
     """The client's address as the server sees it."""
+    secret: bytes = optional(_TICKET, b"")
+    """What later invitations to this client bear, so that nobody else can invite it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """Server, reply to ring: datagrams with connection id `call` are now relayed between the two."""
+    """Server, reply to ring: datagrams with connection id `call` are now relayed between the two.
+
+    Where `relay` names another server, that one does so, once both have joined there.
+    """
 
     id: int = part(_U32)
     to: int = part(_U32)
-    call: int = part(integer(1, MAX_U32))
+    call: int = part(_CALL)
+    you: Address = part(_ADDRESS)  # noqa: RUF009 (makes a field)
+    ticket: bytes = optional(_TICKET, b"")
+    relay: Address | None = optional(_maybe(address), None)  # noqa: RUF009 (makes a field)
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Server, reply to join."""
+
+    id: int = part(_U32)
+    to: int = part(_U32)
     you: Address = part(_ADDRESS)  # noqa: RUF009 (makes a field)
 
 
 @dataclass(frozen=True, slots=True)
+class Invite:
+    """Server, unasked, to a registered client: somebody calls through `relay`; join there. `to` is the call."""
+
+    id: int = part(_U32)
+    to: int = part(_CALL)
+    secret: bytes = part(_TICKET)
+    ticket: bytes = part(_TICKET)
+    relay: Address = part(_ADDRESS)  # noqa: RUF009 (makes a field)
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """Server, unasked, to both ends of a call it relays: it stops within `in_s`. `to` is the call."""
+
+    id: int = part(_U32)
+    to: int = part(_CALL)
+    in_s: int = part(integer(0, 86_400))
+
+
+@dataclass(frozen=True, slots=True)
 class Denied:
-    """Server, reply to register or ring: no. `reason` is an EndReason's text."""
+    """Server, reply to register, ring or join: no. `reason` is an EndReason's text."""
 
     id: int = part(_U32)
     to: int = part(_U32)
@@ -112,16 +170,16 @@ class Denied:
     detail: str = part(text())
 
 
-Request: TypeAlias = Register | Ring
-ClientMessage: TypeAlias = Register | Unregister | Ring | Release
-ServerMessage: TypeAlias = Retry | Registered | Placed | Denied
+Request: TypeAlias = Register | Ring | Join
+ClientMessage: TypeAlias = Register | Unregister | Ring | Release | Join
+ServerMessage: TypeAlias = Retry | Registered | Placed | Joined | Invite | Closing | Denied
 R = TypeVar("R", bound=Request)
 
 _FROM_CLIENT: Final[dict[str, type[ClientMessage]]] = {
-    cls.__name__.lower(): cls for cls in (Register, Unregister, Ring, Release)
+    cls.__name__.lower(): cls for cls in (Register, Unregister, Ring, Release, Join)
 }
 _FROM_SERVER: Final[dict[str, type[ServerMessage]]] = {
-    cls.__name__.lower(): cls for cls in (Retry, Registered, Placed, Denied)
+    cls.__name__.lower(): cls for cls in (Retry, Registered, Placed, Joined, Invite, Closing, Denied)
 }
 
 

@@ -7,7 +7,7 @@ ControlError; keys that a message does not know are passed over, so that later v
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import field, fields, is_dataclass
+from dataclasses import MISSING, field, fields, is_dataclass
 from ipaddress import ip_address
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -30,6 +30,11 @@ T = TypeVar("T")
 def part(take: Taker) -> Any:
     """A dataclass field read by `take`."""
     return field(metadata={"take": take})
+
+
+def optional(take: Taker, default: Any) -> Any:
+    """A dataclass field as `part`; where it is `default` it is left out of the map, and it may be missing there."""
+    return field(default=default, metadata={"take": take})
 
 
 def text(limit: int = MAX_TEXT_BYTES) -> Taker:
@@ -102,6 +107,8 @@ def from_map(cls: type[T], value: Any) -> T:
     taken: dict[str, Any] = {}
     for known in fields(cls):  # type: ignore[arg-type]
         if known.name not in value:
+            if known.default is not MISSING:
+                continue
             raise ControlError(f"{cls.__name__.lower()} without {known.name}")
         taken[known.name] = _take(cls, known.name, known.metadata["take"], value[known.name])
     try:
@@ -118,7 +125,8 @@ def clip(value: str, limit: int = MAX_TEXT_BYTES) -> str:
 
 def to_map(value: Any) -> dict[str, Any]:
     """The map that `from_map` reads."""
-    plain = ((f.name, getattr(value, f.name)) for f in fields(value))
+    every = ((f, getattr(value, f.name)) for f in fields(value))
+    plain = ((f.name, item) for f, item in every if f.default is MISSING or item != f.default)
     return {name: to_map(item) if is_dataclass(item) else item for name, item in plain}
 
 
