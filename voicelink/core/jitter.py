@@ -60,8 +60,14 @@ class JitterBuffer:
         return len(self._held)
 
     # ---- network side ----------------------------------------------------------------------------
-    def insert(self, new: Sequence[Frame], old: Sequence[Frame], now_ns: int) -> None:
-        """Take a packet's new frames (at least one, consecutive) and its redundant ones (before them)."""
+    def insert(
+        self, new: Sequence[Frame], old: Sequence[Frame], now_ns: int, *, talk_spurt_start: bool = False
+    ) -> None:
+        """Take a packet's new frames (at least one, consecutive) and its redundant ones (before them).
+
+        `talk_spurt_start`: the sender was silent until now, and the frames between the newest one known and the
+        first of these were never sent: they are neither lost nor late, and their slots are comfort noise.
+        """
         first = new[0].index
         if self._next is None:
             self._anchor(first, now_ns)
@@ -73,6 +79,13 @@ class JitterBuffer:
             self._stats.frames_recovered += self._hold(frame, now_ns)
         for frame in new:
             self._hold(frame, now_ns)
+
+    def announce_silence(self, first_index: int, now_ns: int) -> None:
+        """From frame `first_index` on nothing will be sent until a packet with `talk_spurt_start`.
+
+        Slots from there on are comfort noise and not concealed. Where the announcement is lost, the slots are concealed
+        (which fades to comfort noise as well) until the talk spurt starts. May be repeated.
+        """
 
     def _hold(self, frame: Frame, now_ns: int) -> bool:
         """Keep a frame until its slot; True where this index was not known before."""
