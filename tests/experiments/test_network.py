@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from voicelink.experiments.network import figures, heard_of
+from voicelink.experiments.network import figures
 from voicelink.sim.call import simulate
 from voicelink.sim.scenario import Scenario, scenario_from
 from voicelink.sim.trace import CONCEAL, NO_FRAME, PLAY, SKIP
@@ -48,15 +48,3 @@ def test_an_interruption_is_150_ms_without_speech() -> None:
     found = figures(simulate(scenario_from({"seconds": 10.0, "seed": 3, "changes": outage})))
     assert found["interruptions"] >= 1
     assert found["interruption_ms"] >= 150 * found["interruptions"]
-
-
-def test_said_and_heard_lie_frame_on_frame() -> None:
-    """A loudspeaker that plays each frame's number hears, slot by slot, what was said."""
-    trace = simulate(replace(BASE, loss=0.2, jitter_ms=30.0))
-    end = trace.ends[1]
-    said = np.repeat(np.arange(900, dtype=np.float32), FRAME_SAMPLES)
-    index = end.index[end.kind != SKIP]
-    heard = np.repeat(np.where(index == NO_FRAME, -1, index).astype(np.float32), FRAME_SAMPLES)
-    a, b = heard_of(said, heard, end)
-    np.testing.assert_array_equal(a, b)
-    assert len(a) == FRAME_SAMPLES * np.isin(end.kind, (PLAY, CONCEAL)).sum()

@@ -207,7 +207,7 @@ class Skip:
 @dataclass(frozen=True, slots=True)
 class Heal:
     """`frame` came after others were played past it: bring the decoder's state to where it would be had it come in
-    time (see `codec/healing.py`), and pull again for the same slot.
+    time (see `codec/decoding.py`), and pull again for the same slot.
     """
 
     frame: Frame
@@ -215,9 +215,7 @@ class Heal:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """The buffer is too empty: no new frame for this slot; what is heard lies `lag` before the last one decoded."""
-
-    lag: int = 0
+    """The buffer is too empty: no new frame for this slot; the last one decoded is heard on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -242,9 +242,12 @@ class JitterBuffer:
         return self._conceal(index)
 
     def _charge(self, gap: int) -> None:
-        """Slots that waited stand for the `gap` frames missing before the next one held."""
+        """Slots that waited stand for the `gap` frames missing before the next one held.
+
+        One slot of a silence is left, so that the decoder hears of it.
+        """
         assert self._next is not None
-        for _ in range(min(gap, self._waited)):
+        for _ in range(min(gap - bool(self._silence.left(self._next + gap - 1)), self._waited)):
             self._pass_over(self._next)
             self._waited -= 1
 

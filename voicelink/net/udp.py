@@ -140,10 +140,10 @@ class SessionDriver:
         if out:
             self._loop.call_soon_threadsafe(self._send, out)
 
-    def pull_frame(self) -> PlayoutDecision:
+    def pull_frame(self, *, quiet: bool = False) -> PlayoutDecision:
         """What to play in the next slot. Any thread. As Session.pull_frame (which sends nothing)."""
         with self._lock:
-            return self._session.pull_frame(time.monotonic_ns())
+            return self._session.pull_frame(time.monotonic_ns(), quiet=quiet)
 
     def stats(self) -> Stats:
         """A copy of the statistics. Any thread."""

@@ -236,7 +236,7 @@ class _End(Host):
         elif isinstance(decision, (Conceal, ComfortNoise)):
             kind, index = CONCEAL if isinstance(decision, Conceal) else COMFORT, decision.index
         elif isinstance(decision, Stretch):
-            kind, lag = STRETCH, decision.lag
+            kind = STRETCH
         self._kind.append(kind)
         self._index.append(index)
         self._bits.append(bits)

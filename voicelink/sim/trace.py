@@ -66,7 +66,7 @@ class EndTrace:
     bits: NDArray[np.uint8]
     """Bits of the frame played, skipped or healed with; 0 otherwise."""
     lag: NDArray[np.uint8]
-    """How far what is heard of PLAY and STRETCH lies behind the newest frame, in 1/LAG_STEPS of a frame."""
+    """How far what is heard of a PLAY lies before its frame, in 1/LAG_STEPS of a frame."""
     target_us: NDArray[np.int32]
     """Delay after the fastest frame that the jitter buffer aimed at."""
     level_us: NDArray[np.int32]
