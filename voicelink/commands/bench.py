@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Speed on this machine.")
     command(group, "codec", "voicelink bench codec --engine onnx")(codec)
     command(group, "sim", "voicelink bench sim --seconds 120 --audio")(sim)
+    command(group, "session", "voicelink bench session --seeds 3 --seconds 60 --json")(session)
     app.add_typer(group, name="bench")
 
 
@@ -63,6 +64,25 @@ def sim(
         figures["audio_speed_x"] = _bench_audio(model, min(seconds, 10.0), calls)
         lines.append(f"{calls} calls are rendered side by side at {figures['audio_speed_x']:.1f} times real time")
     common.result(figures, lines)
+
+
+def session(
+    common: Common,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Calls a path.")] = 3,
+    seconds: Annotated[float, typer.Option(min=10, max=3_600, help="Length of each simulated call, s.")] = 60.0,
+    late: Annotated[float, typer.Option(min=0.0005, max=0.2, help="Share of frames that may be late.")] = 0.01,
+) -> None:
+    """How well the jitter buffer does: late share and delay on eight kinds of path, beside NetEq's rule, Speex's rule and the
+    best that could be known afterwards; steps of the path's delay; clock drift. Simulated; takes minutes.
+
+    docs/simulation.md explains the columns and the JSON keys.
+    """
+    from voicelink.commands.simulate import shown_progress  # noqa: PLC0415
+    from voicelink.experiments.session_bench import bench_session, lines  # noqa: PLC0415
+
+    with shown_progress("simulating", True) as told:
+        figures = bench_session(seeds, seconds, late, None if told is None else lambda _, share: told(share))
+    common.result(figures, lines(figures))
 
 
 def _bench_protocol(seconds: float) -> dict[str, Any]:

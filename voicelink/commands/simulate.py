@@ -135,7 +135,7 @@ def _run(scenario: Scenario) -> tuple[Trace, dict[str, Any]]:
     from voicelink.sim.call import simulate as run  # noqa: PLC0415
 
     begin, cpu = time.perf_counter(), time.process_time()
-    with _progress("simulating", scenario.seconds > 600) as progress:
+    with shown_progress("simulating", scenario.seconds > 600) as progress:
         trace = run(scenario, progress)
     wall_s, cpu_s = time.perf_counter() - begin, time.process_time() - cpu
     figures = trace.summary() | {
@@ -160,7 +160,7 @@ def _render(trace: Trace, said: dict[str, Sound], model: Codec) -> dict[str, Sou
 
     heard = {}
     for listener, name in enumerate(NAMES):
-        with _progress(f"rendering what {name} heard", True) as progress:
+        with shown_progress(f"rendering what {name} heard", True) as progress:
             (heard[f"{name}_heard"],) = render([trace], said[f"{NAMES[1 - listener]}_said"], model, listener, progress)
     return heard
 
@@ -228,7 +228,7 @@ def _lines(figures: dict[str, Any]) -> Iterator[str]:
 
 
 @contextmanager
-def _progress(text: str, wanted: bool) -> Iterator[Callable[[float], None] | None]:
+def shown_progress(text: str, wanted: bool) -> Iterator[Callable[[float], None] | None]:
     """A bar on standard error, where that is a terminal."""
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import Progress  # noqa: PLC0415
