@@ -36,15 +36,15 @@ from voicelink.units import NS_PER_MS, frames_to_ns, ns_to_frames
 FRAME_NS: Final = frames_to_ns(1)
 #: Frames held at most, about 3 s; one that is further ahead than this sets the position anew.
 CAPACITY_FRAMES: Final = 256
+#: What drift takes while a frame of delay is being gained, and a little more.
+GUARD_NS: Final = 300_000
 #: A level above the target by more than this is lowered by a frame.
-HIGH_NS: Final = FRAME_NS * 5 // 4
+HIGH_NS: Final = FRAME_NS + 2 * GUARD_NS
 #: From so much above the target on it is lowered fast, and from so much at once.
 FAST_NS: Final = 10 * FRAME_NS
 JUMP_NS: Final = 43 * FRAME_NS
 #: A level under the target by less than this is good as long as the late rate is.
 LOW_NS: Final = FRAME_NS // 2
-#: What drift takes while a frame of delay is being gained, and a little more.
-GUARD_NS: Final = 300_000
 #: All packets late for so long while nothing can be played, and at least so many: the position is set anew.
 ALL_LATE_NS: Final = 200 * NS_PER_MS
 ALL_LATE_PACKETS: Final = 3
