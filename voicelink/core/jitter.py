@@ -110,7 +110,7 @@ class JitterBuffer:
         first = new[0].index
         if self._next is None:
             self._anchor(first)
-        elif first >= self._next + CAPACITY_FRAMES or self._all_late(new[-1].index, now_ns):
+        elif first >= self._next + self._waited + CAPACITY_FRAMES or self._all_late(new[-1].index, now_ns):
             self._stats.resyncs += 1
             self._anchor(first)
         if talk_spurt_start:
@@ -308,7 +308,8 @@ class JitterBuffer:
         """A slot of silence: here the level may be set right without anybody hearing it."""
         self._scale.reset()
         self._waited = 0
-        index += max(0, min(above_ns // FRAME_NS, self._silence.left(index) - 1))
+        most = min(self._held, default=index + self._silence.left(index)) - index - 1
+        index += max(0, min(above_ns // FRAME_NS, self._silence.left(index) - 1, most))
         if above_ns >= GUARD_NS or not self._too_low(above_ns):
             self._next = index + 1
         self._stats.frames_comfort += 1
