@@ -12,8 +12,10 @@ from voicelink.core.delay import START_NS, WINDOW_FRAMES, DelayEstimator
 from voicelink.units import NS_PER_MS, NS_PER_S, frames_to_ns
 
 
-def feed(estimator: DelayEstimator, frames: int, delay_ms: Callable[[int], float], first: int = 0) -> tuple[float, float]:
-    """Frames in real time, each `delay_ms` late; share that came after the target of its time, and the mean target, ms."""
+def feed(
+    estimator: DelayEstimator, frames: int, delay_ms: Callable[[int], float], first: int = 0
+) -> tuple[float, float]:
+    """Frames in real time, each `delay_ms` late; share that came after its time's target, and the mean target, ms."""
     late, targets = 0, 0.0
     for i in range(first, first + frames):
         transit_ns = round(delay_ms(i) * NS_PER_MS)
@@ -32,7 +34,9 @@ def gamma(rng: random.Random, sigma_ms: float) -> float:
 @pytest.mark.parametrize(
     "path", [lambda rng: gamma(rng, 0.2), lambda rng: gamma(rng, 20.0), lambda rng: rng.uniform(0, 40.0)]
 )
-def test_the_asked_late_rate_comes_true_at_the_least_delay(path: Callable[[random.Random], float], asked: float) -> None:
+def test_the_asked_late_rate_comes_true_at_the_least_delay(
+    path: Callable[[random.Random], float], asked: float
+) -> None:
     rng = random.Random(1)
     estimator = DelayEstimator(asked)
     feed(estimator, 500, lambda i: path(rng))
@@ -128,7 +132,8 @@ def test_what_is_kept_is_bounded_and_agrees_with_itself() -> None:
     rng = random.Random(6)
     estimator = DelayEstimator(0.01)
     for part in range(20):
-        feed(estimator, 500, lambda i, ms=rng.uniform(0, 300): ms + gamma(rng, 10.0), 500 * part)
+        path_ms = rng.uniform(0, 300)
+        feed(estimator, 500, lambda i, ms=path_ms: ms + gamma(rng, 10.0), 500 * part)
         if part % 5 == 4:
             estimator.restart()
         assert len(estimator._samples) == len(estimator._sorted) <= WINDOW_FRAMES

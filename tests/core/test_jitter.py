@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Iterable
 
@@ -189,7 +190,7 @@ def test_clock_drift_is_taken_up_without_a_step_or_a_concealment(ppm: int) -> No
         assert buffer.level_ns is not None
         assert -1 < (buffer.level_ns - buffer.estimator.target_ns) / FRAME_NS < 1.1
         heard = [d.frame.index - d.lag / 20 for d in decisions if isinstance(d, Play)]
-        speeds = [after - before for before, after in zip(heard, heard[1:], strict=False)]
+        speeds = [after - before for before, after in itertools.pairwise(heard)]
         # A slot without a frame falls where a whole frame of lag would: two plays around it are one step apart.
         assert all(0.89 < speed < 1.11 or abs(speed - 1.8) < 0.21 for speed in speeds), set(speeds)
 
@@ -208,7 +209,7 @@ def test_speed_stays_within_a_tenth() -> None:
             heard.append(newest)
         elif isinstance(decision, Conceal):
             heard.clear()
-    speeds = [after - before for before, after in zip(heard, heard[1:], strict=False)]
+    speeds = [after - before for before, after in itertools.pairwise(heard)]
     assert min(speeds) > 0.89
     assert max(speeds) < 1.11
 
@@ -376,5 +377,5 @@ def test_a_silence_whose_announcement_was_lost_is_concealed_until_the_talk_spurt
 def test_a_talk_spurt_whose_first_packet_was_lost_begins_with_its_second() -> None:
     decisions, stats, _ = talk(announce=True, flag=False)
     played = indices(decisions)
-    assert [i for i in played if i >= 400][0] == 700
+    assert next(i for i in played if i >= 400) == 700
     assert stats.frames_concealed == 0

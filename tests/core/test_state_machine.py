@@ -2,7 +2,7 @@
 
 The promises, checked after every event:
 
-1. no frame is played or skipped twice, and played frames only go forward, until the buffer says it set its position anew;
+1. no frame is played or skipped twice, and played frames only go forward, until the position is set anew;
 2. a frame heals at most once, never after it was played, and only where it was passed over;
 3. what is kept is bounded: frames, missing ones, late ones, samples of the estimator, gaps of silence;
 4. the target is within its bounds, and a lag within one frame;
@@ -218,7 +218,7 @@ def run_random_session(events: int, number: int) -> None:
     now_ns = world.now_ns
     for _ in range(events):
         address = rng.choice((A, B))
-        session, to = ways[address]
+        session, _to = ways[address]
         what = rng.random()
         if what < 0.35:
             session.send_frame(frame(index[address], 32), now_ns)
@@ -267,9 +267,9 @@ if __name__ == "__main__":
 
     def tell(done: int) -> None:
         if done % 50_000 == 0:
-            print(f"{done} events", file=sys.stderr, flush=True)
+            sys.stderr.write(f"{done} events\n")
 
     for part in range(10):
         run_random(total * 9 // 100, 10 * chosen + part, tell)
         run_random_session(total // 100, 10 * chosen + part)
-    print(f"{total} events, seed {chosen}: every promise kept")
+    sys.stdout.write(f"{total} events, seed {chosen}: every promise kept\n")

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from voicelink.experiments.network import figures
 from voicelink.sim.call import simulate
 from voicelink.sim.scenario import Scenario, scenario_from
-from voicelink.sim.trace import CONCEAL, NO_FRAME, PLAY, SKIP
-from voicelink.units import FRAME_SAMPLES
 
 BASE = replace(Scenario(), seconds=10.0, seed=1)
 

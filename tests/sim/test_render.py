@@ -28,7 +28,14 @@ CONDITIONS: list[dict[str, Any]] = [
     {"drift_ppm": -30_000.0, "loss": 0.1},  # skips and stretches
     {"drift_ppm": 30_000.0},
     {"loss": 0.6, "burst": 30, "seed": 3},  # long gaps fade to comfort noise
-    {"delay_ms": 50.0, "jitter_ms": 50.0, "jitter_model": "pareto", "reorder": True, "target_late_rate": 0.2, "seed": 6},
+    {
+        "delay_ms": 50.0,
+        "jitter_ms": 50.0,
+        "jitter_model": "pareto",
+        "reorder": True,
+        "target_late_rate": 0.2,
+        "seed": 6,
+    },
     {"changes": [{"at_s": 1.0, "bitrate_bps": 1000}, {"at_s": 2.0, "bitrate_bps": 5500}], "loss": 0.1},
 ]
 

@@ -1,13 +1,14 @@
 """Decoding of many streams side by side: what streaming decoders would give, faster.
 
-Every stream is a list of steps, as a call's playout makes them (`client/playout.py`). Each runs through the very text that
-a call's decoder runs through (`decoding.py`); the coder's steps that the streams ask for are run together, then the vocoder
-over many frames of all streams. Streams do not see each other. With an engine that does not batch, streams go one after
-another.
+Every stream is a list of steps, as a call's playout makes them (`client/playout.py`). Each runs through the very text
+that a call's decoder runs through (`decoding.py`); the coder's steps that the streams ask for are run together, then
+the vocoder over many frames of all streams. Streams do not see each other. With an engine that does not batch, streams
+go one after another.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -125,10 +126,8 @@ def _code(stream: Stream, index: int, bits: int) -> Array:
 
 def _go_on(steps: Steps[None], result: tuple[Array, Array] | None, asked: list[tuple[Steps[None], CoderStep]]) -> None:
     """Take a stream to the next step that it needs, or to its end."""
-    try:
+    with contextlib.suppress(StopIteration):
         asked.append((steps, next(steps) if result is None else steps.send(result)))
-    except StopIteration:
-        pass
 
 
 def _run_together(engine: Engine, steps: Sequence[CoderStep]) -> list[tuple[Array, Array]]:

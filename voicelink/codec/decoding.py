@@ -1,11 +1,11 @@
-"""From playout decisions to mel frames: what a decoder does before its vocoder, for frames that come, or late, or never.
+"""From playout decisions to mel frames: what a decoder does before its vocoder, for frames in time, late, or never.
 
-Pure functions from state to state, written as generators: each yields the `CoderStep`s that it needs, is sent their results,
-and returns what is to be heard and the next state. So one text serves a call, which runs each step at once (`run`), and
-a simulation, which runs the steps of many streams together (`batch.py`).
+Pure functions from state to state, written as generators: each yields the `CoderStep`s that it needs, is sent their
+results, and returns what is to be heard and the next state. So one text serves a call, which runs each step at once
+(`run`), and a simulation, which runs the steps of many streams together (`batch.py`).
 
-* A frame that is missing is *guessed*: the prior's code takes the coder on. A guess belongs to a frame index; the state before
-  each is kept, back to the first one not yet made good (`CoderState.past`), with the codes that came since.
+* A frame that is missing is *guessed*: the prior's code takes the coder on. A guess belongs to a frame index; the state
+  before each is kept, back to the first one not yet made good (`CoderState.past`), with the codes that came since.
 * If the next frame to come has the index of a guess, playout had only waited for it: the guesses are taken back.
 * A late frame, `heal`, takes its guess's place, and the codes from there on are run once more, which gives the state
   that the sender has. No more than `HEAL_STEPS` a slot: a longer way is gone in several slots, while playout goes on.
@@ -62,8 +62,8 @@ class CoderState(NamedTuple):
     """What a decoder carries from slot to slot, but for the vocoder; immutable."""
 
     state: Array
-    """[1, h], before frame `index`."""
-    index: int | None
+    """[1, h], before frame `expected`."""
+    expected: int | None
     """The frame that comes next in the sender's order; None before the first."""
     mel: Array
     """[1, 80], the newest log-mel frame, as it would be heard without a lag."""
@@ -74,7 +74,7 @@ class CoderState(NamedTuple):
     sent: Array
     """[1, 64]: which bits the last frame had; a lost one is taken to have had as many."""
     past: tuple[Past, ...]
-    """Frames `index - len(past)` to `index - 1`; empty where nothing is to be made good."""
+    """Frames `expected - len(past)` to `expected - 1`; empty where nothing is to be made good."""
     dirty: int
     """From this place in `past` on the codes are to be run again; len(past) where none are."""
 
@@ -113,9 +113,9 @@ def conceal(state: CoderState) -> Steps[tuple[Array, CoderState]]:
 
 def heal(state: CoderState, index: int, code: Array) -> CoderState:
     """A late frame came. Nothing is run yet; the next slot begins with it."""
-    if state.index is None:
+    if state.expected is None:
         return state
-    place = index - (state.index - len(state.past))
+    place = index - (state.expected - len(state.past))
     if not 0 <= place < len(state.past):
         return state  # too late, or never missed
     past = (*state.past[:place], state.past[place]._replace(code=code), *state.past[place + 1 :])
@@ -138,7 +138,7 @@ def comfort_noise(state: CoderState, index: int) -> Steps[tuple[Array, CoderStat
     while past and past[-1].code is None:
         state, past = state._replace(state=past[-1].state), past[:-1]
     mel = toward_comfort(state.mel, state.comfort)
-    return mel, state._replace(mel=mel, concealed=0, index=index + 1, past=(), dirty=0)
+    return mel, state._replace(mel=mel, concealed=0, expected=index + 1, past=(), dirty=0)
 
 
 def run(engine: Engine, steps: Steps[T]) -> T:
@@ -162,8 +162,8 @@ def _guess(state: CoderState) -> Steps[tuple[Array, CoderState]]:
     past = (*state.past, Past(state.state, None))
     clean = state.dirty == len(state.past)
     state = state._replace(state=following, past=past, dirty=len(past) if clean else state.dirty)
-    if state.index is not None:
-        state = state._replace(index=state.index + 1)
+    if state.expected is not None:
+        state = state._replace(expected=state.expected + 1)
     return mel, _trimmed(state)
 
 
@@ -178,16 +178,16 @@ def _grown(state: CoderState, code: Array) -> tuple[tuple[Past, ...], int]:
 
 def _at(state: CoderState, index: int) -> Steps[CoderState]:
     """Bring the coder to where frame `index` is next: take guesses back, or guess what was passed over."""
-    if state.index is None or not -len(state.past) <= index - state.index <= MOST_GUESSES:
-        return state._replace(index=index, past=(), dirty=0)
-    while state.index is not None and state.index < index:
+    if state.expected is None or not -len(state.past) <= index - state.expected <= MOST_GUESSES:
+        return state._replace(expected=index, past=(), dirty=0)
+    while state.expected is not None and state.expected < index:
         _, state = yield from _guess(state)
-    back = (state.index or 0) - index
+    back = (state.expected or 0) - index
     if back and all(past.code is None for past in state.past[-back:]):
         kept = len(state.past) - back
         state = state._replace(state=state.past[kept].state, past=state.past[:kept], dirty=min(state.dirty, kept))
-        return _trimmed(state._replace(index=index))
-    return state._replace(index=index, past=(), dirty=0) if back else state
+        return _trimmed(state._replace(expected=index))
+    return state._replace(expected=index, past=(), dirty=0) if back else state
 
 
 def _healed(state: CoderState) -> Steps[CoderState]:
@@ -196,7 +196,7 @@ def _healed(state: CoderState) -> Steps[CoderState]:
     if place == len(state.past):
         return state
     past, following = list(state.past), state.state
-    for place in range(state.dirty, min(state.dirty + HEAL_STEPS, len(past))):  # noqa: B007 (used after it)
+    for place in range(state.dirty, min(state.dirty + HEAL_STEPS, len(past))):
         _, after = yield CoderStep(past[place].state, past[place].code, state.sent)
         if place + 1 < len(past):
             past[place + 1] = past[place + 1]._replace(state=after)

@@ -72,8 +72,10 @@ def session(
     seconds: Annotated[float, typer.Option(min=10, max=3_600, help="Length of each simulated call, s.")] = 60.0,
     late: Annotated[float, typer.Option(min=0.0005, max=0.2, help="Share of frames that may be late.")] = 0.01,
 ) -> None:
-    """How well the jitter buffer does: late share and delay on eight kinds of path, beside NetEq's rule, Speex's rule and the
-    best that could be known afterwards; steps of the path's delay; clock drift. Simulated; takes minutes.
+    """How well the jitter buffer does on eight kinds of path; simulated, takes a minute or two.
+
+    Late share and delay beside NetEq's rule, Speex's rule and the best that could be known afterwards; steps of the
+    path's delay; clock drift.
 
     docs/simulation.md explains the columns and the JSON keys.
     """

@@ -43,7 +43,13 @@ class CallOptions:
     ] = None
     frames_per_packet: Annotated[int | None, typer.Option(help="Frames of 11.6 ms in a packet (default 2).")] = None
     redundancy: Annotated[int | None, typer.Option(help="How many of the last frames a packet repeats.")] = None
-    playout_delay: Annotated[float | None, typer.Option(metavar="MS", help="Jitter buffer, ms (default 60).")] = None
+    late: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Frames that may come too late: small is safe, large quick (default 0.01)."),
+    ] = None
+    playout_delay: Annotated[
+        float | None, typer.Option(metavar="MS", help="A fixed playout delay (default: it follows the path).")
+    ] = None
     drift: Annotated[
         float | None, typer.Option(metavar="PPM", help="How much slower the second end's sound card runs.")
     ] = None
@@ -56,6 +62,7 @@ class CallOptions:
             "bitrate_bps": self.bitrate,
             "frames_per_packet": self.frames_per_packet,
             "redundancy": self.redundancy,
+            "target_late_rate": self.late,
             "playout_delay_ms": None if self.playout_delay is None else round(self.playout_delay),
             "drift_ppm": self.drift,
             "relay": self.relay,
@@ -219,7 +226,8 @@ def _lines(figures: dict[str, Any]) -> Iterator[str]:
     )
     if delay["p50"] is not None:
         yield f"mouth to ear {delay['p50']:.0f} ms median, {delay['p95']:.0f} ms 95 %"
-    yield f"jitter buffer {buffer['mean']:.0f} ms mean, {buffer['p95']:.0f} ms 95 %"
+    waited = f"jitter buffer {buffer['mean']:.0f} ms mean, {buffer['p95']:.0f} ms 95 %"
+    yield f"{waited}; aimed at {figures['target_ms']:.0f} ms"
     for way, score in figures.get("estoi", {}).items():
         yield f"ESTOI {way.replace('_', ' ')} {'too little speech' if score is None else score}"
     yield f"trace {figures['trace_digest']}, simulated at {figures['speed_x']:.0f} times real time"

@@ -32,7 +32,7 @@ PAUSE_NS: Final = 100 * NS_PER_MS
 #: Where the fastest of the last 2 s is slower by so much than the one before, the path has changed for good.
 STEP_NS: Final = 10 * NS_PER_MS
 #: Bounds of the level, as multiples of the asked rate, and its step a frame: 1/500.
-LEAST_SHARE, MOST_SHARE, STEP_DIVISOR = 8, 4, 500
+LEAST_SHARE, MOST_SHARE, STEP_DIVISOR = 8, 4, 500  # so the level stays under 1: an asked rate is 0.2 at most
 RECENT_FRAMES: Final = 16
 _PPB: Final = 1_000_000_000
 
@@ -51,7 +51,6 @@ class DelayEstimator:
         self._samples: deque[tuple[int, int, int]] = deque()  # active time, transit, relative delay
         self._sorted: list[int] = []
         self._fastest: deque[tuple[int, int]] = deque()  # active time, transit: both rising
-        self._recent: deque[int] = deque(maxlen=RECENT_FRAMES)
         self._active_ns = 0
         self._last_ns: int | None = None
         self._wanted_ns = START_NS
@@ -93,23 +92,26 @@ class DelayEstimator:
     @property
     def recent_ns(self) -> int:
         """The largest relative delay of the last 0.2 s: a path that has just become slow is not to be played faster."""
-        return max(self._recent, default=0)
+        samples = self._samples
+        return max((samples[-k][2] for k in range(1, min(RECENT_FRAMES, len(samples)) + 1)), default=0)
 
     def add(self, transit_ns: int, now_ns: int) -> None:
         """Book the first copy of a frame."""
-        if self._last_ns is not None:
-            self._active_ns += max(0, min(now_ns - self._last_ns, PAUSE_NS))
+        if self._last_ns is not None and now_ns > self._last_ns:
+            self._active_ns += now_ns - self._last_ns if now_ns - self._last_ns < PAUSE_NS else PAUSE_NS
         self._last_ns = now_ns
-        base_ns = self._follow_base(transit_ns)
-        relative_ns = self.relative_ns = transit_ns - base_ns
-        self._recent.append(relative_ns)
+        relative_ns = self.relative_ns = transit_ns - self._follow_base(transit_ns)
         self._learn(relative_ns > self.target_ns)
-        self._samples.append((self._active_ns, transit_ns, relative_ns))
-        insort(self._sorted, relative_ns)
-        if len(self._samples) > WINDOW_FRAMES:
-            del self._sorted[bisect_left(self._sorted, self._samples.popleft()[2])]
-        self._wanted_ns = self._quantile()
-        self.target_ns = self._clamped()
+        samples, ordered = self._samples, self._sorted
+        samples.append((self._active_ns, transit_ns, relative_ns))
+        gone_ns = samples.popleft()[2] if len(samples) > WINDOW_FRAMES else None
+        if gone_ns != relative_ns:  # else one goes as it comes
+            insort(ordered, relative_ns)
+            if gone_ns is not None:
+                del ordered[bisect_left(ordered, gone_ns)]
+        wanted_ns = self._quantile()
+        self._wanted_ns = wanted_ns
+        self.target_ns = wanted_ns if self._min_ns <= wanted_ns <= self._max_ns else self._clamped()
 
     def restart(self) -> None:
         """The sender's media time has jumped: transits from now on do not compare with those before."""
@@ -129,15 +131,16 @@ class DelayEstimator:
     # ---- helpers ---------------------------------------------------------------------------------
     def _follow_base(self, transit_ns: int) -> int:
         """The fastest transit of the last 2 s, this one included (a queue of rising minima)."""
-        fastest, before_ns = self._fastest, self.base_ns
+        fastest, active_ns = self._fastest, self._active_ns
         while fastest and fastest[-1][1] >= transit_ns:
             fastest.pop()
-        fastest.append((self._active_ns, transit_ns))
-        while fastest[0][0] < self._active_ns - BASE_NS:
-            fastest.popleft()
+        fastest.append((active_ns, transit_ns))
+        if fastest[0][0] < active_ns - BASE_NS:
+            while fastest[0][0] < active_ns - BASE_NS:
+                fastest.popleft()
+            if self.base_ns is not None and fastest[0][1] - self.base_ns > STEP_NS:
+                self._judge_anew(fastest[0][1])
         self.base_ns = base_ns = fastest[0][1]
-        if before_ns is not None and base_ns - before_ns > STEP_NS:
-            self._judge_anew(base_ns)
         return base_ns
 
     def _judge_anew(self, base_ns: int) -> None:
@@ -154,17 +157,21 @@ class DelayEstimator:
     def _learn(self, late: bool) -> None:
         """Move the level toward what makes the asked rate come true; not where the bounds decide."""
         self._seen += 1
-        self._late_ppb += ((_PPB if late else 0) - self._late_ppb) // min(self._seen, 512)
+        miss_ppb = _PPB if late else 0
+        self._late_ppb += (miss_ppb - self._late_ppb) // (512 if self._seen > 512 else self._seen)
         if self._seen <= START_FRAMES or self.target_ns != self._wanted_ns:
             return
-        level_ppb = self._level_ppb + (self._asked_ppb - (_PPB if late else 0)) // STEP_DIVISOR
-        self._level_ppb = min(max(level_ppb, self._asked_ppb // LEAST_SHARE), self._asked_ppb * MOST_SHARE)
+        asked_ppb = self._asked_ppb
+        level_ppb = self._level_ppb + (asked_ppb - miss_ppb) // STEP_DIVISOR
+        if not asked_ppb // LEAST_SHARE <= level_ppb <= asked_ppb * MOST_SHARE:
+            level_ppb = min(max(level_ppb, asked_ppb // LEAST_SHARE), asked_ppb * MOST_SHARE)
+        self._level_ppb = level_ppb
 
     def _quantile(self) -> int:
         count = len(self._sorted)
         if not count:
             return START_NS
-        wanted_ns = self._sorted[max(0, count - 1 - count * self._level_ppb // _PPB)]
+        wanted_ns = self._sorted[count - 1 - count * self._level_ppb // _PPB]
         if self._seen < START_FRAMES:
             return max(wanted_ns, START_NS * (START_FRAMES - self._seen) // START_FRAMES)
         return wanted_ns

@@ -8,9 +8,9 @@ or silence, is where it costs nothing.
 When a frame is missing at its slot:
 
 * where later ones are there, it was lost or overtaken: its slot is concealed, and media time goes on;
-* where nothing is there, nobody can know. The slot is concealed and media time *waits*. If the frame comes after all it is
-  played, and nothing of the speech is gone: the delay has grown, and is worked off. If a later one comes, the slots that
-  waited stand for those lost before it.
+* where nothing is there, nobody can know. The slot is concealed and media time *waits*. If the frame comes after all it
+  is played, and nothing of the speech is gone: the delay has grown, and is worked off. If a later one comes, the slots
+  that waited stand for those lost before it.
 
 A frame that comes after others were played past it heals the decoder's state (`Heal`). Late is not lost: frames
 that never come do not move the target. Names and the rule of the waiting slots follow WebRTC's NetEq.
@@ -192,38 +192,44 @@ class JitterBuffer:
 
         `quiet`: the frame heard last was quiet, so that one more or less would not be heard.
         """
-        base_ns = self.estimator.base_ns
-        if self._next is None or base_ns is None:
+        estimator, index = self.estimator, self._next
+        base_ns = estimator.base_ns
+        if index is None or base_ns is None:
             return Wait()
         if self._heals:
             self._stats.frames_healed += 1
             return Heal(self._heals.popleft())
-        if self._waited and self._held and self._next not in self._held:
-            self._charge(min(self._held) - self._next)
-        above_ns = now_ns - frames_to_ns(self._next) - base_ns - self.estimator.target_ns
+        if self._waited and self._held and index not in self._held:
+            index = self._charge(min(self._held) - index)
+        above_ns = now_ns - frames_to_ns(index) - base_ns - estimator.target_ns
         if not self._started:
             if above_ns < 0:
-                return self._conceal(self._next) if self._played else Wait()
+                return self._conceal(index) if self._played else Wait()
             self._started = True
         if above_ns >= JUMP_NS:
             above_ns = self._jump(above_ns)
-        self.level_ns = above_ns + self.estimator.target_ns
+        self.level_ns = above_ns + estimator.target_ns
         if not self._skips:
-            self._stats.target_ns += self.estimator.target_ns
-            self._stats.slots += 1
+            stats = self._stats
+            stats.target_ns += estimator.target_ns
+            stats.slots += 1
             self._rest += 1
-        if self._hurry:
-            self._hurry = not GUARD_NS <= above_ns <= HIGH_NS
+        if GUARD_NS <= above_ns <= HIGH_NS:
+            self._hurry = False
         decision = self._decide(above_ns, now_ns, quiet)
-        self._skips = self._skips + 1 if isinstance(decision, Skip) else 0
+        if type(decision) is Skip:
+            self._skips += 1
+        else:
+            self._skips = 0
         return decision
 
     def _decide(self, above_ns: int, now_ns: int, quiet: bool) -> PlayoutDecision:
         assert self._next is not None
         index = self._next
         if index in self._held:
-            self._stats.frames_late += self._waited  # they came, after the slots that waited for them
-            self._waited = 0
+            if self._waited:
+                self._stats.frames_late += self._waited  # they came, after the slots that waited for them
+                self._waited = 0
             return self._play(index, above_ns, now_ns, quiet)
         if self._silence.left(index):
             return self._comfort(index, above_ns)
@@ -241,15 +247,16 @@ class JitterBuffer:
             self._pass_over(index)
         return self._conceal(index)
 
-    def _charge(self, gap: int) -> None:
+    def _charge(self, gap: int) -> int:
         """Slots that waited stand for the `gap` frames missing before the next one held.
 
-        One slot of a silence is left, so that the decoder hears of it.
+        One slot of a silence is left, so that the decoder hears of it. Returns the frame that is now due.
         """
         assert self._next is not None
         for _ in range(min(gap - bool(self._silence.left(self._next + gap - 1)), self._waited)):
             self._pass_over(self._next)
             self._waited -= 1
+        return self._next
 
     def _pass_over(self, index: int) -> None:
         self._next = index + 1
@@ -259,6 +266,22 @@ class JitterBuffer:
                 del self._missing[next(iter(self._missing))]
 
     def _play(self, index: int, above_ns: int, now_ns: int, quiet: bool) -> PlayoutDecision:
+        """Frame `index`, or something else first where the level is off."""
+        scale = self._scale
+        if scale.busy or not GUARD_NS <= above_ns <= HIGH_NS:
+            other = self._move(index, above_ns, quiet)
+            if other is not None:
+                return other
+        frame, arrival_ns = self._held.pop(index)
+        self._next = index + 1
+        self._run, self._played = 0, True
+        stats = self._stats
+        stats.frames_played += 1
+        stats.buffer.add(now_ns - arrival_ns)
+        return Play(frame, scale.lag)
+
+    def _move(self, index: int, above_ns: int, quiet: bool) -> PlayoutDecision | None:
+        """Go on with what brings the level to where it should be; None where frame `index` is played all the same."""
         scale = self._scale
         if scale.busy:
             if above_ns > HIGH_NS:
@@ -275,12 +298,7 @@ class JitterBuffer:
             if not quiet:
                 scale.slow_down()
                 scale.step()
-        frame, arrival_ns = self._held.pop(index)
-        self._next = index + 1
-        self._run, self._played = 0, True
-        self._stats.frames_played += 1
-        self._stats.buffer.add(now_ns - arrival_ns)
-        return Play(frame, scale.lag)
+        return None
 
     def _put_in(self) -> Stretch:
         """Let this slot go by without a new frame."""

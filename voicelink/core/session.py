@@ -189,6 +189,18 @@ class Session:
         return None if self._media is None else self._media.buffer
 
     @property
+    def late_curve(self) -> list[tuple[float, float]]:
+        """Share of the last 20 s' frames that each fixed delay (ms after the fastest frame) would have had too late.
+
+        Up to the first delay at which none was late.
+        """
+        if self.playout is None:
+            return []
+        curve = [(round(ns / NS_PER_MS, 1), round(share, 5)) for ns, share in self.playout.estimator.curve(172)]
+        zero = next((i for i, (_, share) in enumerate(curve) if not share), len(curve))
+        return curve[: zero + 1]
+
+    @property
     def stats(self) -> Stats:
         """A copy of the statistics so far (WebRTC's names where they exist)."""
         return self._stats.copy()

@@ -8,8 +8,6 @@ vocoder never sees one either: what it gets are mel frames between two neighbour
 
 from __future__ import annotations
 
-from typing import Final
-
 from voicelink.core.events import LAG_STEPS
 
 #: Twentieths of a frame a slot: 10 % of speed, and 25 % where far too much is held.
@@ -22,19 +20,16 @@ class TimeScale:
     def __init__(self) -> None:
         self.lag = 0
         self._slope = 0
-
-    @property
-    def busy(self) -> bool:
+        self.busy = False
         """Whether a change is under way."""
-        return self._slope != 0
 
     def slow_down(self) -> None:
         """Begin to gain a frame of delay."""
-        self._slope = ORDINARY
+        self._slope, self.busy = ORDINARY, True
 
     def speed_up(self, fast: bool) -> None:
         """Begin to lose a frame of delay: the slot at hand takes two frames."""
-        self.lag, self._slope = LAG_STEPS, -FAST if fast else -ORDINARY
+        self.lag, self._slope, self.busy = LAG_STEPS, -FAST if fast else -ORDINARY, True
 
     def turn(self) -> None:
         """Go back on gaining a frame: the delay has grown by itself."""
@@ -43,7 +38,7 @@ class TimeScale:
 
     def reset(self) -> None:
         """A gap: there is nothing to go on from."""
-        self.lag = self._slope = 0
+        self.lag, self._slope, self.busy = 0, 0, False
 
     def step(self) -> bool:
         """Go on to the next slot; True where that one takes no new frame (a frame of delay has been gained)."""

@@ -1,8 +1,8 @@
-"""Rules for the playout delay on one and the same arrivals: ours, others' restated, and the best that could be known later.
+"""Rules for the playout delay on the same arrivals: ours, others' restated, and the best that could be known later.
 
-Delays are relative: to the fastest frame of the last 2 s, and by when a frame can first be played. The rules are idealised
-(their target is taken to be reached at once), so what differs is the choice alone; "restated" means written anew after their
-sources' constants, and is no claim about those programs.
+Delays are relative: to the fastest frame of the last 2 s, and by when a frame can first be played. The rules are
+idealised (their target is taken to be reached at once), so what differs is the choice alone; "restated" means written
+anew after their sources' constants, and is no claim about those programs.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class Outcome:
 def judge(arrivals: Arrivals, targets_ns: Ints, warm_up_s: float) -> Outcome:
     """Share of frames that came later than the target of their time, and the targets' mean.
 
-    `targets_ns`: of each packet, the target when it came, after the fastest *packet*. A packet's last frame can be played a
-    frame for each of those before it earlier, so after the fastest frame the delay is as much longer.
+    `targets_ns`: of each packet, the target when it came, after the fastest *packet*. A packet's last frame
+    can be played a frame for each of those before it earlier, so after the fastest frame the delay is as much longer.
     """
     counted = arrivals.came_ns >= arrivals.came_ns[0] + round(warm_up_s * NS_PER_S)
     bundling_ns = frames_to_ns(arrivals.frames - 1)
@@ -94,13 +94,16 @@ def ours(arrivals: Arrivals, late_rate: float) -> Ints:
 
 
 def neteq(arrivals: Arrivals) -> Ints:
-    """WebRTC's underrun optimiser (neteq/underrun_optimizer.cc, histogram.cc): of the largest relative delay of each 500 ms,
-    the 95 % quantile over buckets of 20 ms, forgotten by 0.983 each.
+    """WebRTC's underrun optimiser (neteq/underrun_optimizer.cc, histogram.cc).
+
+    Of the largest relative delay of each 500 ms, the 95 % quantile over buckets of 20 ms, forgotten by 0.983 each.
     """
     histogram, target_ns, seen = np.zeros(100), 80 * NS_PER_MS, 0
     largest_ns, since_ns = 0, int(arrivals.came_ns[0])
     targets = np.zeros(len(arrivals.came_ns), np.int64)
-    for i, (came_ns, relative_ns) in enumerate(zip(arrivals.came_ns.tolist(), arrivals.relative_ns().tolist(), strict=True)):
+    for i, (came_ns, relative_ns) in enumerate(
+        zip(arrivals.came_ns.tolist(), arrivals.relative_ns().tolist(), strict=True)
+    ):
         targets[i] = target_ns
         if came_ns - since_ns >= 500 * NS_PER_MS:
             seen, since_ns = seen + 1, came_ns
@@ -114,8 +117,10 @@ def neteq(arrivals: Arrivals) -> Ints:
 
 
 def speex(arrivals: Arrivals) -> Ints:
-    """The cost rule of Speex (libspeex/jitter.c), as Mumble uses it: over the last 1000 packets, the delay that minimises
-    delay + (price of a late packet) x (late packets), the price a 40th of the spread of the 40 latest ones; whole packets.
+    """The cost rule of Speex (libspeex/jitter.c), as Mumble uses it.
+
+    Over the last 1000 packets, the delay that minimises delay + (price of a late packet) x (late packets), the price a
+    40th of the spread of the 40 latest ones; whole packets.
     """
     kept: deque[int] = deque()
     ordered: list[int] = []
@@ -167,4 +172,5 @@ def _frames_ns(arrivals: Arrivals, warm_up_s: float) -> Floats:
     counted = arrivals.came_ns >= arrivals.came_ns[0] + round(warm_up_s * NS_PER_S)
     relative_ns = arrivals.relative_ns()[counted]
     of_packet = frames_to_ns(1) * np.arange(arrivals.frames - 1, -1, -1)
-    return (relative_ns[:, None] + of_packet).astype(np.float64).reshape(-1)
+    found: Floats = (relative_ns[:, None] + of_packet).astype(np.float64).reshape(-1)
+    return found

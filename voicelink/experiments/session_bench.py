@@ -71,12 +71,11 @@ def lines(figures: Figures) -> Iterator[str]:
     """The figures for a reader: late share in percent at the mean delay after the fastest frame, ms."""
     asked = 100 * figures["target_late_rate"]
     yield f"asked: {asked:g} % late; {figures['seeds']} seeds x {figures['seconds']:g} s x 2 directions, +- 95 %"
-    yield f"{'path':22}{'ours':>26}{'optimum':>9}{'x':>6}{'by second':>10}{'NetEq rule':>17}{'Speex rule':>17}{'in the call: concealed, level':>31}"
+    heads = ("ours", 26), ("optimum", 9), ("x", 6), ("by second", 10), ("NetEq rule", 17), ("Speex rule", 17)
+    yield f"{'path':22}" + "".join(f"{text:>{width}}" for text, width in heads) + "   in the call: concealed, level"
     for name, p in figures["paths"].items():
         own = f"{100 * p['late_rate']:.2f}+-{100 * p['late_rate_ci']:.2f} % @ {p['delay_ms']:.1f}+-{p['delay_ci']:.1f}"
-        peers = "".join(
-            f"{100 * p[key]['late_rate']:8.2f} % @{p[key]['delay_ms']:6.1f}" for key in ("neteq", "speex")
-        )
+        peers = "".join(f"{100 * p[key]['late_rate']:8.2f} % @{p[key]['delay_ms']:6.1f}" for key in ("neteq", "speex"))
         call = f"{100 * p['session']['concealed']:.2f} %, {p['session']['level_ms']:.1f} ms"
         yield (
             f"{name:22}{own:>26}{p['optimum_ms']:9.1f}{p['over_optimum']:6.2f}{p['spurt_optimum_ms']:10.1f}"

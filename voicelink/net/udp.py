@@ -150,6 +150,11 @@ class SessionDriver:
         with self._lock:
             return self._session.stats
 
+    def late_curve(self) -> list[tuple[float, float]]:
+        """As Session.late_curve. Any thread."""
+        with self._lock:
+            return self._session.late_curve
+
     async def __aenter__(self) -> SessionDriver:
         return self
 

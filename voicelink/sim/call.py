@@ -228,13 +228,14 @@ class _End(Host):
         """Record one decision; whether the slot is still to be filled."""
         kind, index, bits, lag = WAIT, NO_FRAME, 0, 0
         if isinstance(decision, Play):
-            kind, index, bits, lag = PLAY, decision.frame.index, decision.frame.bits, decision.lag
+            kind, frame, lag = PLAY, decision.frame, decision.lag
+            index, bits = frame.index, frame.bits
+        elif isinstance(decision, (Conceal, ComfortNoise)):
+            kind, index = CONCEAL if isinstance(decision, Conceal) else COMFORT, decision.index
         elif isinstance(decision, (Skip, Heal)):
             kind, index, bits = HEAL, decision.frame.index, decision.frame.bits
             if isinstance(decision, Skip):
                 kind = SKIP if skips < _MAX_SKIPS else PLAY
-        elif isinstance(decision, (Conceal, ComfortNoise)):
-            kind, index = CONCEAL if isinstance(decision, Conceal) else COMFORT, decision.index
         elif isinstance(decision, Stretch):
             kind = STRETCH
         self._kind.append(kind)
@@ -242,17 +243,11 @@ class _End(Host):
         self._bits.append(bits)
         self._lag.append(lag)
         buffer = self.session.playout
-        if buffer is not None:
-            self._held.append(buffer.frames_held)
-            self._target_us.append(buffer.estimator.target_ns // 1000)
-            self._level_us.append(min((buffer.level_ns or 0) // 1000, _MAX_US))
-        else:
-            self._note_no_buffer()
+        self._held.append(buffer.frames_held if buffer is not None else 0)
+        self._target_us.append(buffer.estimator.target_ns // 1000 if buffer is not None else 0)
+        level_us = (buffer.level_ns or 0) // 1000 if buffer is not None else 0
+        self._level_us.append(level_us if level_us < _MAX_US else _MAX_US)
         return kind in (SKIP, HEAL)
-
-    def _note_no_buffer(self) -> None:
-        for column in (self._held, self._target_us, self._level_us):
-            column.append(0)
 
     def trace(self, start_ns: int) -> EndTrace:
         """The record, in times from `start_ns`."""
