@@ -18,8 +18,8 @@ def test_a_perfect_link_loses_nothing_and_costs_what_the_packets_cost() -> None:
     assert found["packet_loss"] == found["frame_loss"] == found["interruptions"] == 0
     # Two frames of 35 bits in 9 bytes, 19 bytes of header, counts and seal, 28 of IP and UDP, 43.07 packets a second.
     assert found["wire_kbps"] == pytest.approx(19.2, abs=0.2)
-    assert found["mouth_to_ear_p50_ms"] == found["mouth_to_ear_p99_ms"]
-    assert found["convergence_s"] == 0
+    assert 60 < found["mouth_to_ear_p50_ms"] < 75
+    assert found["convergence_s"] <= 2  # what the start holds too much is worked off
 
 
 def test_loss_before_and_after_redundancy() -> None:
@@ -34,7 +34,7 @@ def test_loss_before_and_after_redundancy() -> None:
 
 
 def test_what_comes_too_late_is_told_apart_from_what_is_lost() -> None:
-    found = figures(simulate(replace(BASE, jitter_ms=200.0, reorder=True)))
+    found = figures(simulate(replace(BASE, jitter_ms=200.0, reorder=True, playout_delay_max_ms=60)))
     assert found["packet_loss"] == 0
     assert found["late_loss"] > 0.05
     assert found["transit_spread_ms"] == pytest.approx(200 / 12**0.5, rel=0.2)
