@@ -158,11 +158,12 @@ class _Call:
         else:
             await driver.call(*split_target(plan.target, plan.server), label=plan.label)
         ended = await self._until_ended(driver)
-        stats = driver.stats()
+        stats, curve = driver.stats(), driver.late_curve()
         await asyncio.to_thread(self._engine.stop)
         if self._failure is not None:
             raise _as_call_error(self._failure) from self._failure
         figures = call_figures(stats, self._agreed, self._engine, ended, self._security)
+        figures["late_curve"] = curve
         return CallOutcome(ended, self._agreed is not None, self._interrupted, stats, figures)
 
     async def _until_ended(self, driver: SessionDriver) -> Ended:

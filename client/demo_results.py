@@ -32,6 +32,8 @@ ROWS: Final = (
     ("frames played", "frames_played", 0),
     ("frames concealed", "frames_concealed", 0),
     ("frames too late", "frames_late", 0),
+    ("late frames that healed", "frames_healed", 0),
+    ("delay aimed at, ms", "target_ms", 1),
     ("frames from redundancy", "frames_recovered", 0),
     ("on the wire, kbit/s", "wire_kbps", 2),
     ("interarrival jitter, ms", "jitter_ms", 2),

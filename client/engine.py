@@ -63,8 +63,8 @@ class MediaPort(Protocol):
     def send_frame(self, frame: Frame) -> None:
         """Send a coded frame."""
 
-    def pull_frame(self) -> PlayoutDecision:
-        """What to play next."""
+    def pull_frame(self, *, quiet: bool = ...) -> PlayoutDecision:
+        """What to play next; `quiet`: the last slot was."""
 
 
 class Engine:
@@ -181,5 +181,5 @@ class Engine:
 def _warm_up(codec: CallCodec) -> None:
     decoder: Decoder = codec.decoder()
     for frame in codec.encoder(SAMPLE_RATE_HZ, 32).push(np.zeros(SAMPLE_RATE_HZ // 2, np.float32)):
-        _, decoder.state = decoder.play_step(frame, decoder.state)
-    _, decoder.state = decoder.conceal_step(decoder.state)
+        decoder.play(frame)
+    decoder.conceal()

@@ -32,7 +32,8 @@ from voicelink.units import FRAME_SAMPLES, NS_PER_MS, NS_PER_S, SAMPLE_RATE_HZ
 #: Counts that are added over both ends.
 COUNTS = (
     "frames_sent", "frames_received", "frames_recovered", "frames_late", "frames_discarded",
-    "frames_played", "frames_concealed", "frames_skipped", "frames_inserted",
+    "frames_played", "frames_concealed", "frames_concealed_silent", "frames_comfort", "frames_interrupted",
+    "frames_skipped", "frames_inserted", "frames_healed",
     "packets_sent", "packets_received", "packets_lost",
     "concealment_events", "interruption_count", "underruns", "overruns",
 )  # fmt: skip
@@ -41,7 +42,7 @@ COUNTS = (
 def mouth_to_ear_ms(sender: Timeline, receiver: Timeline) -> NDArray[np.float64]:
     """Mouth to ear delay, ms, of each received frame that `receiver` played; see the module's text."""
     played = receiver.kind == PLAYED
-    samples = sender.blocks[receiver.index[played]] * FRAME_SAMPLES
+    samples = sender.blocks[receiver.index[played]] * FRAME_SAMPLES - receiver.lag_samples[played]
     captured_ns = sender.capture_ns + samples * NS_PER_S // SAMPLE_RATE_HZ
     return np.asarray((receiver.leave_ns[played] - captured_ns) / 1e6, dtype=np.float64)
 
@@ -52,8 +53,13 @@ def aligned(
     """What was said and what was heard of it, slot by slot, both float32 [n]."""
     known = (receiver.index != NO_FRAME) & (receiver.index < len(sender.blocks))
     heard_at = receiver.positions()[known]
-    said_at = sender.blocks[receiver.index[known]] * FRAME_SAMPLES
-    fits = (said_at + FRAME_SAMPLES <= len(said)) & (heard_at >= 0) & (heard_at + FRAME_SAMPLES <= len(heard))
+    said_at = sender.blocks[receiver.index[known]] * FRAME_SAMPLES - receiver.lag_samples[known]
+    fits = (
+        (said_at >= 0)
+        & (said_at + FRAME_SAMPLES <= len(said))
+        & (heard_at >= 0)
+        & (heard_at + FRAME_SAMPLES <= len(heard))
+    )
     within = np.arange(FRAME_SAMPLES)
     return said[said_at[fits, None] + within].reshape(-1), heard[heard_at[fits, None] + within].reshape(-1)
 
@@ -76,6 +82,9 @@ def both_ends(ends: dict[str, dict[str, Any]]) -> dict[str, Any]:
     together: dict[str, Any] = {"bitrate_bps": one.get("bitrate_bps")}
     together["wire_kbps"] = round((one["wire_kbps"] + other["wire_kbps"]) / 2, 3)
     together |= {name: one[name] + other[name] for name in COUNTS}
+    together |= {"late": together["frames_late"], "healed": together["frames_healed"]}
+    together["interruptions"] = together["interruption_count"]
+    together["target_ms"] = round((one["target_ms"] + other["target_ms"]) / 2, 2)
     together["cpu_rtf"] = max(one["cpu_rtf"], other["cpu_rtf"])
     together["seconds"] = max(one["seconds"], other["seconds"])
     return together

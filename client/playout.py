@@ -2,70 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voicelink.core.events import Conceal, Play, PlayoutDecision, Skip, Stretch
+from voicelink.core.events import ComfortNoise, Conceal, Heal, Play, PlayoutDecision, Skip, Stretch
 from voicelink.frame import Frame
 from voicelink.units import FRAME_SAMPLES
 
 #: More skips for one slot would cost more time than the slot has.
 MAX_SKIPS: Final = 4
 
+Block = NDArray[np.float32]
+
 
 class Decoder(Protocol):
-    """A streaming decoder with an explicit state (`voicelink.codec.stream.Decoder`)."""
+    """A streaming decoder (`voicelink.codec.stream.Decoder`). Blocks are float32 [256] at 22 050 Hz."""
 
     state: Any
-    """An immutable named tuple with the fields `coder` and `vocoder`, among others."""
+    """Immutable: it can be kept and put back."""
 
-    def play_step(self, frame: Frame, state: Any) -> tuple[NDArray[np.float32], Any]:
-        """Samples [256] of a frame, and the state after it."""
+    @property
+    def quiet(self) -> bool:
+        """Whether what it made last was no more than background."""
 
-    def conceal_step(self, state: Any) -> tuple[NDArray[np.float32], Any]:
-        """Samples [256] in place of a missing frame, and the state after it."""
+    def play(self, frame: Frame, lag: int = ...) -> Block:
+        """A frame, heard `lag` twentieths of a frame before it."""
+
+    def conceal(self) -> Block:
+        """In place of a missing frame."""
+
+    def stretch(self) -> Block:
+        """A slot without a new frame."""
+
+    def comfort_noise(self, index: int) -> Block:
+        """A slot of announced silence in place of frame `index`."""
+
+    def skip(self, frame: Frame) -> None:
+        """Decode without sound."""
+
+    def heal(self, frame: Frame) -> None:
+        """A late frame for the decoder's state."""
+
+
+class Pull(Protocol):
+    """`SessionDriver.pull_frame`."""
+
+    def __call__(self, *, quiet: bool = ...) -> PlayoutDecision:
+        """What fills the next slot; `quiet` as Session.pull_frame."""
 
 
 class Playout:
     """Turns `pull`'s decisions into sound with `decoder`."""
 
-    def __init__(self, decoder: Decoder, pull: Callable[[], PlayoutDecision]) -> None:
+    def __init__(self, decoder: Decoder, pull: Pull) -> None:
         self._decoder, self._pull = decoder, pull
 
-    def next_slot(self) -> tuple[PlayoutDecision, NDArray[np.float32]]:
+    def next_slot(self) -> tuple[PlayoutDecision, Block]:
         """What the slot's decision was, and its float32 [256] at 22 050 Hz."""
-        decision = self._pull()
-        skips = 0
-        while isinstance(decision, Skip) and skips < MAX_SKIPS:
-            self._skip(decision.frame)
-            decision = self._pull()
-            skips += 1
-        return decision, self._sound(decision)
+        skips, quiet = 0, self._decoder.quiet
+        while True:
+            decision = self._pull(quiet=quiet)
+            if isinstance(decision, Heal):
+                self._decoder.heal(decision.frame)
+            elif isinstance(decision, Skip) and skips < MAX_SKIPS:
+                self._decoder.skip(decision.frame)
+                skips += 1
+            else:
+                return decision, self._sound(decision)
 
-    def _sound(self, decision: PlayoutDecision) -> NDArray[np.float32]:
+    def _sound(self, decision: PlayoutDecision) -> Block:
         decoder = self._decoder
-        if isinstance(decision, (Play, Skip)):
-            block, decoder.state = decoder.play_step(decision.frame, decoder.state)
-        elif isinstance(decision, Conceal):
-            block, decoder.state = decoder.conceal_step(decoder.state)
-        elif isinstance(decision, Stretch):
-            block = self._stretch()
-        else:
-            block = np.zeros(FRAME_SAMPLES, np.float32)
-        return block
-
-    def _skip(self, frame: Frame) -> None:
-        """Leave a frame out before the vocoder: the coder takes it, the waveform goes on without a jump."""
-        before = self._decoder.state
-        _, after = self._decoder.play_step(frame, before)
-        self._decoder.state = after._replace(vocoder=before.vocoder)
-
-    def _stretch(self) -> NDArray[np.float32]:
-        """Put a guessed frame in before the vocoder: the coder stays where both ends have it."""
-        before = self._decoder.state
-        block, after = self._decoder.conceal_step(before)
-        self._decoder.state = before._replace(vocoder=after.vocoder)
-        return block
+        match decision:
+            case Play():
+                return decoder.play(decision.frame, decision.lag)
+            case Skip():
+                return decoder.play(decision.frame)
+            case Conceal():
+                return decoder.conceal()
+            case Stretch():
+                return decoder.stretch()
+            case ComfortNoise():
+                return decoder.comfort_noise(decision.index)
+        return np.zeros(FRAME_SAMPLES, np.float32)

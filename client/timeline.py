@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from voicelink_client.streams import PacedSink, PacedSource
 
-from voicelink.core.events import Conceal, Play, PlayoutDecision, Skip
+from voicelink.core.events import LAG_STEPS, Conceal, Play, PlayoutDecision, Skip
 from voicelink.units import FRAME_SAMPLES, NS_PER_S, SAMPLE_RATE_HZ
 
 NO_FRAME: Final = -1
@@ -24,20 +24,22 @@ class TimelineLog:
     """Collects the codec thread's slots (an `engine.SlotObserver`)."""
 
     def __init__(self) -> None:
-        self._rows: list[tuple[int, int, int]] = []
+        self._rows: list[tuple[int, int, int, int]] = []
 
     def __call__(self, decision: PlayoutDecision, leave_ns: int) -> None:
         """Note one slot; cheap."""
-        if isinstance(decision, (Play, Skip)):
-            self._rows.append((PLAYED, decision.frame.index, leave_ns))
+        if isinstance(decision, Play):
+            self._rows.append((PLAYED, decision.frame.index, leave_ns, decision.lag))
+        elif isinstance(decision, Skip):
+            self._rows.append((PLAYED, decision.frame.index, leave_ns, 0))
         elif isinstance(decision, Conceal):
-            self._rows.append((CONCEALED, decision.index, leave_ns))
+            self._rows.append((CONCEALED, decision.index, leave_ns, 0))
         else:
-            self._rows.append((SILENT, NO_FRAME, leave_ns))
+            self._rows.append((SILENT, NO_FRAME, leave_ns, 0))
 
     def save(self, path: Path, source: PacedSource, sink: PacedSink) -> None:
         """Write as .npz, with what the other end's frames refer to."""
-        rows = np.array(self._rows, np.int64).reshape(-1, 3)
+        rows = np.array(self._rows, np.int64).reshape(-1, 4)
         clock = np.array([source.started_ns, sink.started_ns], np.int64)
         np.savez(path, rows=rows, clock=clock, blocks=np.array(source.blocks, np.int64))
 
@@ -56,13 +58,20 @@ class Timeline:
     capture_ns: int
     playout_ns: int
     blocks: NDArray[np.int64]
+    lag: NDArray[np.int64]
+    """How far what a slot played lies before its frame, in 1/LAG_STEPS of a frame."""
 
     @classmethod
     def load(cls, path: Path) -> Timeline:
         """Read what `TimelineLog.save` wrote."""
         with np.load(path) as stored:
             rows, clock, blocks = stored["rows"], stored["clock"], stored["blocks"]
-        return cls(rows[:, 0], rows[:, 1], rows[:, 2], int(clock[0]), int(clock[1]), blocks)
+        return cls(rows[:, 0], rows[:, 1], rows[:, 2], int(clock[0]), int(clock[1]), blocks, rows[:, 3])
+
+    @property
+    def lag_samples(self) -> NDArray[np.int64]:
+        """`lag` in samples."""
+        return self.lag * FRAME_SAMPLES // LAG_STEPS
 
     def positions(self) -> NDArray[np.int64]:
         """Of each slot, its first sample in the recording of what was heard (see `PacedSink`)."""

@@ -142,7 +142,7 @@ def status_text(status: CallStatus) -> str:
     rtt = "-" if stats.rtt_ns is None else f"{stats.rtt_ns / 1e6:.0f} ms"
     return (
         f"{minutes:02d}:{seconds:02d}  {stats.wire_kbps:.1f} kbit/s  buffer {stats.buffer.mean_ms:.0f} ms  "
-        f"round trip {rtt}  lost {stats.packets_lost}  concealed {stats.frames_concealed}"
+        f"round trip {rtt}  lost {stats.packets_lost}  late {stats.frames_late}  concealed {stats.frames_concealed}"
     )
 
 

@@ -205,6 +205,8 @@ def _check_together(effective: Effective) -> None:
 
     if s.bits_min > s.bits_max:
         fail("session.bits_min", f"is above session.bits_max = {s.bits_max}")
+    if s.playout_delay_min_ms > s.playout_delay_max_ms:
+        fail("session.playout_delay_min_ms", f"is above session.playout_delay_max_ms = {s.playout_delay_max_ms}")
     low, high = s.frames_per_packet_min, s.frames_per_packet_max
     if low > high:
         fail("session.frames_per_packet_min", f"is above session.frames_per_packet_max = {high}")

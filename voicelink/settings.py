@@ -85,8 +85,13 @@ class SessionSettings:
         high=MAX_REDUNDANCY,
     )
     redundant_bits: int = setting(0, "bits of a repeated frame; 0 repeats it whole", low=0, high=MAX_BITS_PER_FRAME)
+    target_late_rate: float = setting(
+        0.01, "share of frames that may come too late: small is safe, large is quick", low=0.0005, high=0.2
+    )
+    playout_delay_min_ms: int = setting(0, "least playout delay after the fastest frame, ms", low=0, high=2000)
+    playout_delay_max_ms: int = setting(1000, "most playout delay after the fastest frame, ms", low=0, high=2000)
     playout_delay_ms: int = setting(
-        60, "how long the fastest packet's first frame waits before it is played, ms", low=0, high=2000
+        0, "a fixed playout delay after the fastest frame, ms; 0 adapts it to the path", low=0, high=2000
     )
     direct_path: bool = setting(True, "leave the relay for a direct path between the two ends when one works")
     setup_timeout_ms: int = setting(5_000, "give up when nothing at all answers a request, ms", low=100, high=60_000)

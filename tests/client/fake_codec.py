@@ -49,11 +49,29 @@ class FakeDecoder:
     def __init__(self) -> None:
         self.state = FakeState(0, 0)
 
-    def play_step(self, frame: Frame, state: FakeState) -> tuple[np.ndarray, FakeState]:
-        return _tone(frame.payload[0], state.vocoder), FakeState(frame.payload[0], state.vocoder + FRAME_SAMPLES)
+    quiet = False
 
-    def conceal_step(self, state: FakeState) -> tuple[np.ndarray, FakeState]:
-        return _tone(state.coder, state.vocoder), FakeState(state.coder // 2, state.vocoder + FRAME_SAMPLES)
+    def play(self, frame: Frame, lag: int = 0) -> np.ndarray:
+        level, at = frame.payload[0], self.state.vocoder
+        self.state = FakeState(level, at + FRAME_SAMPLES)
+        return _tone(level, at)
+
+    def conceal(self) -> np.ndarray:
+        level, at = self.state
+        self.state = FakeState(level // 2, at + FRAME_SAMPLES)
+        return _tone(level, at)
+
+    def stretch(self) -> np.ndarray:
+        return self.play(Frame(0, 8, bytes([self.state.coder])))
+
+    def comfort_noise(self, index: int) -> np.ndarray:
+        return self.stretch()
+
+    def skip(self, frame: Frame) -> None:
+        self.state = self.state._replace(coder=frame.payload[0])
+
+    def heal(self, frame: Frame) -> None:
+        pass
 
 
 class FakeCodec:

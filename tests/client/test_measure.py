@@ -101,7 +101,10 @@ def test_both_ends_add_counts_and_take_the_worse_cpu() -> None:
     from voicelink_client.measure import COUNTS
 
     one = dict.fromkeys(COUNTS, 3) | {"bitrate_bps": 3015, "wire_kbps": 10.0, "cpu_rtf": 0.2, "seconds": 5.0}
+    one["target_ms"] = 12.0
     other = dict.fromkeys(COUNTS, 4) | {"bitrate_bps": 3015, "wire_kbps": 12.0, "cpu_rtf": 0.3, "seconds": 5.1}
+    other["target_ms"] = 13.0
     both = both_ends({"a": one, "b": other})
-    assert both["frames_played"] == 7
+    assert both["frames_played"] == both["late"] == both["healed"] == both["interruptions"] == 7
+    assert both["target_ms"] == 12.5
     assert (both["wire_kbps"], both["cpu_rtf"], both["bitrate_bps"]) == (11.0, 0.3, 3015)

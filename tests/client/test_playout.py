@@ -1,74 +1,84 @@
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import pytest
 from voicelink_client.playout import MAX_SKIPS, Playout
 
-from voicelink.core.events import Conceal, Play, PlayoutDecision, Skip, Stretch, Wait
+from voicelink.core.events import ComfortNoise, Conceal, Heal, Play, PlayoutDecision, Skip, Stretch, Wait
 from voicelink.frame import Frame
 
 
-class State(NamedTuple):
-    coder: tuple[str, ...] = ()
-    vocoder: tuple[str, ...] = ()
-    concealed: int = 0
-
-
 class Decoder:
-    """Notes what each part of the state has been through."""
+    """Notes what it is asked for; a block holds how many sounding ones there were."""
 
     def __init__(self) -> None:
-        self.state = State()
+        self.asked: list[str] = []
+        self.state = 0
 
-    def play_step(self, frame: Frame, state: State) -> tuple[np.ndarray, State]:
-        return self._step(str(frame.index), state, 0)
+    @property
+    def quiet(self) -> bool:
+        return self.asked[-1:] == ["noise 7"]
 
-    def conceal_step(self, state: State) -> tuple[np.ndarray, State]:
-        return self._step("?", state, state.concealed + 1)
+    def _sound(self, what: str) -> np.ndarray:
+        self.asked.append(what)
+        self.state += 1
+        return np.full(256, self.state, np.float32)
 
-    def _step(self, name: str, state: State, concealed: int) -> tuple[np.ndarray, State]:
-        block = np.full(256, len(state.vocoder) + 1, np.float32)
-        return block, State((*state.coder, name), (*state.vocoder, name), concealed)
+    def play(self, frame: Frame, lag: int = 0) -> np.ndarray:
+        return self._sound(f"play {frame.index} {lag}")
+
+    def conceal(self) -> np.ndarray:
+        return self._sound("conceal")
+
+    def stretch(self) -> np.ndarray:
+        return self._sound("stretch")
+
+    def comfort_noise(self, index: int) -> np.ndarray:
+        return self._sound(f"noise {index}")
+
+    def skip(self, frame: Frame) -> None:
+        self.asked.append(f"skip {frame.index}")
+
+    def heal(self, frame: Frame) -> None:
+        self.asked.append(f"heal {frame.index}")
 
 
 def frame(index: int) -> Frame:
     return Frame(index, 8, b"\x00")
 
 
-def run(*decisions: PlayoutDecision) -> tuple[Decoder, list[tuple[PlayoutDecision, np.ndarray]]]:
-    queue, decoder = list(decisions), Decoder()
-    playout = Playout(decoder, lambda: queue.pop(0))
+def run(*decisions: PlayoutDecision) -> tuple[Decoder, list[tuple[PlayoutDecision, np.ndarray]], list[bool]]:
+    queue, decoder, told = list(decisions), Decoder(), []
+
+    def pull(*, quiet: bool = False) -> PlayoutDecision:
+        told.append(quiet)
+        return queue.pop(0)
+
+    playout = Playout(decoder, pull)
     slots = []
     while queue:
         slots.append(playout.next_slot())
-    return decoder, slots
+    return decoder, slots, told
 
 
-def test_frames_and_gaps_step_the_decoder() -> None:
-    decoder, slots = run(Wait(), Play(frame(0)), Conceal(1, 1), Conceal(2, 2), Play(frame(3)))
-    assert decoder.state.coder == decoder.state.vocoder == ("0", "?", "?", "3")
-    assert [block[0] for _, block in slots] == [0, 1, 2, 3, 4]
+def test_each_decision_that_fills_a_slot_makes_one_block() -> None:
+    made = (Wait(), Play(frame(0)), Conceal(1, 1), Stretch(), ComfortNoise(7), Play(frame(8), 18))
+    decoder, slots, told = run(*made)
+    assert decoder.asked == ["play 0 0", "conceal", "stretch", "noise 7", "play 8 18"]
+    assert [block[0] for _, block in slots] == [0, 1, 2, 3, 4, 5]
     assert all(block.shape == (256,) for _, block in slots)
+    assert told == [False] * 5 + [True]
 
 
-def test_a_skipped_frame_reaches_the_coder_only_and_takes_no_slot() -> None:
-    decoder, slots = run(Play(frame(0)), Skip(frame(1)), Play(frame(2)))
-    assert decoder.state.coder == ("0", "1", "2")
-    assert decoder.state.vocoder == ("0", "2")
+def test_skips_and_heals_take_no_slot() -> None:
+    decoder, slots, _ = run(Play(frame(0)), Heal(frame(0)), Skip(frame(1)), Play(frame(2), 18))
+    assert decoder.asked == ["play 0 0", "heal 0", "skip 1", "play 2 18"]
     assert [type(decision) for decision, _ in slots] == [Play, Play]
-
-
-def test_a_stretched_slot_reaches_the_vocoder_only() -> None:
-    decoder, slots = run(Play(frame(0)), Stretch(), Play(frame(1)))
-    assert decoder.state.coder == ("0", "1")
-    assert decoder.state.vocoder == ("0", "?", "1")
-    assert len(slots) == 3
 
 
 @pytest.mark.parametrize("skips", [MAX_SKIPS, MAX_SKIPS + 1, MAX_SKIPS + 2])
 def test_skips_without_end_still_fill_the_slot(skips: int) -> None:
-    decoder, slots = run(*(Skip(frame(i)) for i in range(skips)), Play(frame(skips)))
-    assert decoder.state.coder == tuple(str(i) for i in range(skips + 1))
+    decoder, slots, _ = run(*(Skip(frame(i)) for i in range(skips)), Play(frame(skips)))
+    assert [int(what.split()[1]) for what in decoder.asked] == list(range(skips + 1))
     assert isinstance(slots[-1][0], Play)
+    assert decoder.asked[MAX_SKIPS].startswith("play")

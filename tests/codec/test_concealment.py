@@ -57,9 +57,9 @@ def test_a_long_gap_ends_quiet_and_speech_returns(harmonic_codec: Codec) -> None
         decoder.play(frame)
     for _ in range(60):
         decoder.conceal()
-    assert decoder.state.concealed == 60
+    assert decoder.state.coder.concealed == 60
     decoder.play(frames[20])
-    assert decoder.state.concealed == 0
+    assert decoder.state.coder.concealed == 0
     spoken, held, faded = keeper.levels[:20], keeper.levels[20 : 20 + HOLD_FRAMES], keeper.levels[70:80]
     assert np.mean(held) == pytest.approx(np.mean(spoken), abs=1.0)
     assert np.mean(faded) < np.mean(spoken) - 3

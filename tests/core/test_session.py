@@ -41,7 +41,7 @@ def test_a_direct_call_from_hello_to_end() -> None:
     stats = b.stats
     assert stats.packets_received == a.stats.packets_sent == sent // 2
     assert (stats.packets_lost, stats.frames_concealed, stats.frames_late) == (0, 0, 0)
-    played = [d.frame for d in world.played[B] if isinstance(d, ev.Play)]
+    played = [d.frame for d in world.played[B] if isinstance(d, (ev.Play, ev.Skip))]
     assert played == [frame(i) for i in range(len(played))]
     assert len(played) > sent - 12
 
@@ -217,7 +217,7 @@ def test_reports_carry_loss_and_round_trip() -> None:
     lost, received = reports[-1].packets_lost, reports[-1].packets_received
     assert 0.05 < lost / (lost + received) < 0.16
     assert reports[-1].frames_late == 0
-    assert reports[-1].buffer_us > 50_000
+    assert reports[-1].buffer_us > 5_000
 
 
 def test_redundancy_recovers_what_loss_took() -> None:

@@ -189,5 +189,5 @@ class World:
         while True:
             decision = machine.pull_frame(self.now_ns)
             self.played[listener].append(decision)
-            if not isinstance(decision, ev.Skip):
+            if not isinstance(decision, (ev.Skip, ev.Heal)):
                 return

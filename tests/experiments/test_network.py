@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
-from voicelink.experiments.network import figures, heard_of
+from voicelink.experiments.network import figures
 from voicelink.sim.call import simulate
 from voicelink.sim.scenario import Scenario, scenario_from
-from voicelink.sim.trace import CONCEAL, NO_FRAME, PLAY, SKIP
-from voicelink.units import FRAME_SAMPLES
 
 BASE = replace(Scenario(), seconds=10.0, seed=1)
 
@@ -21,8 +18,8 @@ def test_a_perfect_link_loses_nothing_and_costs_what_the_packets_cost() -> None:
     assert found["packet_loss"] == found["frame_loss"] == found["interruptions"] == 0
     # Two frames of 35 bits in 9 bytes, 19 bytes of header, counts and seal, 28 of IP and UDP, 43.07 packets a second.
     assert found["wire_kbps"] == pytest.approx(19.2, abs=0.2)
-    assert found["mouth_to_ear_p50_ms"] == found["mouth_to_ear_p99_ms"]
-    assert found["convergence_s"] == 0
+    assert 60 < found["mouth_to_ear_p50_ms"] < 75
+    assert found["convergence_s"] <= 2  # what the start holds too much is worked off
 
 
 def test_loss_before_and_after_redundancy() -> None:
@@ -37,7 +34,7 @@ def test_loss_before_and_after_redundancy() -> None:
 
 
 def test_what_comes_too_late_is_told_apart_from_what_is_lost() -> None:
-    found = figures(simulate(replace(BASE, jitter_ms=200.0, reorder=True)))
+    found = figures(simulate(replace(BASE, jitter_ms=200.0, reorder=True, playout_delay_max_ms=60)))
     assert found["packet_loss"] == 0
     assert found["late_loss"] > 0.05
     assert found["transit_spread_ms"] == pytest.approx(200 / 12**0.5, rel=0.2)
@@ -48,15 +45,3 @@ def test_an_interruption_is_150_ms_without_speech() -> None:
     found = figures(simulate(scenario_from({"seconds": 10.0, "seed": 3, "changes": outage})))
     assert found["interruptions"] >= 1
     assert found["interruption_ms"] >= 150 * found["interruptions"]
-
-
-def test_said_and_heard_lie_frame_on_frame() -> None:
-    """A loudspeaker that plays each frame's number hears, slot by slot, what was said."""
-    trace = simulate(replace(BASE, loss=0.2, jitter_ms=30.0))
-    end = trace.ends[1]
-    said = np.repeat(np.arange(900, dtype=np.float32), FRAME_SAMPLES)
-    index = end.index[end.kind != SKIP]
-    heard = np.repeat(np.where(index == NO_FRAME, -1, index).astype(np.float32), FRAME_SAMPLES)
-    a, b = heard_of(said, heard, end)
-    np.testing.assert_array_equal(a, b)
-    assert len(a) == FRAME_SAMPLES * np.isin(end.kind, (PLAY, CONCEAL)).sum()

@@ -14,17 +14,17 @@ import pytest
 from voicelink.errors import ConfigError
 from voicelink.sim.call import simulate
 from voicelink.sim.scenario import scenario_from
-from voicelink.sim.trace import CONCEAL, DROPPED, LOST, PLAY, SKIP, STRETCH, Trace
+from voicelink.sim.trace import CONCEAL, DROPPED, HEAL, LOST, PLAY, SKIP, Trace
 
 #: Traces of version 0.1, equal on CPython 3.11, 3.12 and 3.13. They change with the protocol and with the machines in
 #: core/ (never by themselves): then take the new ones from this test's output, and say so in the commit.
 DIGESTS = {
-    ("loss", 1): "7db237ceff9de1f5419494ad467ee7defd11411121dca350825a855708d50d14",
-    ("moderate", 1): "51aacfe50e139c40155d9414a2f35e2227a7e9e086dc0cb3153f18c1bbe68f30",
-    ("international", 2): "5e7e6a9af125bb36c65fee2d4ec084871d571d11d3bad86e9d1658ee9ae3ff60",
-    ("spiky", 3): "fcc4d7ae4c1b4657ccb58cce06d7b5b8eb8c52bff11830f3a5ad70a5f9ed98f7",
-    ("g1050-F", 4): "c8e07a3e46f4808fb897390ea0202ee80d4d1e9f08f856df372821a8710d5cfb",
-    ("wifi relay", 5): "0c002e029668aa05381e9a415d4fa3896d306bf87f56043494ca61b0f2510cd4",
+    ("loss", 1): "9ef975eddeab6adafd3586d16c4e97be7ea5486b0c14547af0d55a2cb6135e93",
+    ("moderate", 1): "c543211d310425b3dea014fe73f619a946356a64a17e86a2c7bd7febb0ffe96e",
+    ("international", 2): "9d4177cae20b0c932afb39b3c3bfad2025e3fb9567c2809aeb1d346b94afb8b4",
+    ("spiky", 3): "2ba0eeebc66ac31a617e8a580c20ff68645a4e9de6fb7e26ae324a859eea5ee1",
+    ("g1050-F", 4): "7a8a516fefa27b7cf2f961cedeac3748488ab88761a9be5c4a4327cf0b6f5051",
+    ("wifi relay", 5): "025e62500fd3eea21f47e5df9863b1b17897412b562cb3c62333dc80c4bff1b9",
 }
 
 
@@ -75,16 +75,17 @@ def test_no_model_runtime_is_loaded() -> None:
 def test_a_perfect_path_plays_every_frame_once() -> None:
     trace = call()
     for end, other in zip(trace.ends, trace.ends[::-1], strict=True):
-        played = end.index[end.kind == PLAY]
+        played = end.index[np.isin(end.kind, (PLAY, SKIP))]
         assert np.array_equal(played, np.arange(len(played)))
+        assert (end.kind == SKIP).sum() <= 3  # of what the start held too much
         assert len(other.sent_bits) - len(played) < 15  # those still on their way at the end
         assert not (end.kind == CONCEAL).any()
         assert set(end.bits[end.kind == PLAY].tolist()) == {35}
     summary = trace.summary()
     assert summary["packets_lost"] == summary["frames_concealed"] == summary["late"] == 0
-    assert 60 < summary["buffer_ms"]["mean"] < 90
-    # 34.8 ms codec, 1 coding, 11.6 bundling at most, 0 network, 60 buffer, 2 decoding, 11.6 + 11.6 sound card
-    assert 105 < summary["mouth_to_ear_ms"]["p50"] < 135
+    assert 8 < summary["buffer_ms"]["mean"] < 20
+    # 34.8 ms codec, 1 coding, 11.6 bundling, 0 network, 0 to 11.6 until the next slot, 2 decoding, 11.6 sound card
+    assert 60 < summary["mouth_to_ear_ms"]["p50"] < 75
 
 
 def test_the_path_delay_is_heard() -> None:
@@ -104,7 +105,7 @@ def test_losses_are_counted_alike_by_link_and_session() -> None:
 def test_redundancy_heals() -> None:
     bare, twice = (call(loss=0.1, redundancy=k, seconds=30.0).summary() for k in (0, 2))
     assert twice["frames_concealed"] < 0.3 * bare["frames_concealed"]
-    assert twice["healed"] > 0 == bare["healed"]
+    assert twice["frames_recovered"] > 0 == bare["frames_recovered"]
 
 
 def test_a_bottleneck_drops_and_delays() -> None:
@@ -116,10 +117,33 @@ def test_a_bottleneck_drops_and_delays() -> None:
 
 
 def test_a_slow_sound_card_makes_the_other_end_skip_and_itself_stretch() -> None:
-    trace = call(drift_ppm=-2000.0, seconds=60.0)  # the second end is fast
-    assert (trace.ends[0].kind == SKIP).sum() == pytest.approx(60 * 2000e-6 * 86.13, abs=4)
-    assert (trace.ends[1].kind == STRETCH).sum() == pytest.approx(60 * 2000e-6 * 86.13, abs=4)
+    trace = call(drift_ppm=-1000.0, seconds=60.0)  # the second end is fast
+    expected = pytest.approx(60 * 1000e-6 * 86.13, abs=3)
+    skipped, inserted = ([end.stats[f"frames_{what}"] for end in trace.ends] for what in ("skipped", "inserted"))
+    assert skipped[0] - inserted[0] - 3 == expected  # three more: what the start held too much
+    assert inserted[1] - skipped[1] + 3 == expected
+    assert not any((end.kind == CONCEAL).any() for end in trace.ends)
     assert len(trace.ends[1].sent_bits) > len(trace.ends[0].sent_bits)
+
+
+def test_late_frames_heal() -> None:
+    trace = call(delay_ms=50.0, jitter_ms=25.0, jitter_model="pareto", reorder=True, target_late_rate=0.05)
+    summary = trace.summary()
+    assert 0 < summary["healed"] <= summary["late"]
+    assert sum(int((end.kind == HEAL).sum()) for end in trace.ends) == summary["healed"]
+
+
+def test_the_late_rate_is_chosen() -> None:
+    path = {"delay_ms": 20.0, "jitter_ms": 20.0, "jitter_model": "gamma", "seconds": 60.0}
+    safe, quick = (call(target_late_rate=rate, **path).summary() for rate in (0.002, 0.1))
+    assert quick["mouth_to_ear_ms"]["p50"] < safe["mouth_to_ear_ms"]["p50"] - 30
+    assert safe["frames_concealed"] < 0.2 * quick["frames_concealed"]
+
+
+def test_a_fixed_delay_stays() -> None:
+    trace = call(playout_delay_ms=60, jitter_ms=30.0)
+    assert {int(us) for us in trace.ends[1].target_us if us} == {60_000}
+    assert 90 < trace.summary()["mouth_to_ear_ms"]["p50"] - 20 < 115
 
 
 def test_bitrate_and_conditions_change_when_said() -> None:
@@ -179,7 +203,19 @@ def test_a_trace_comes_back_from_its_file(tmp_path: Path) -> None:
 def test_a_digest_covers_every_number() -> None:
     trace = call(loss=0.1, seconds=2.0)
     before = trace.digest()
-    for name in ("kind", "index", "bits", "held", "sent_bits", "packet_sent_ns", "packet_came_ns", "packet_bytes"):
+    for name in (
+        "kind",
+        "index",
+        "bits",
+        "lag",
+        "target_us",
+        "level_us",
+        "held",
+        "sent_bits",
+        "packet_sent_ns",
+        "packet_came_ns",
+        "packet_bytes",
+    ):
         array = getattr(trace.ends[1], name)
         array[-1] += 1
         assert trace.digest() != before, name

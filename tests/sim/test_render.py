@@ -11,16 +11,16 @@ from voicelink_client.playout import Playout
 
 from tests.models import speech_like
 from voicelink.codec.api import Codec, load_codec
-from voicelink.core.events import Conceal, Play, PlayoutDecision, Skip, Stretch, Wait
+from voicelink.core.events import LAG_STEPS, ComfortNoise, Conceal, Heal, Play, PlayoutDecision, Skip, Stretch, Wait
 from voicelink.frame import Frame
 from voicelink.sim.call import simulate
 from voicelink.sim.render import aligned, encode, render
 from voicelink.sim.scenario import scenario_from
-from voicelink.sim.trace import CONCEAL, KINDS, PLAY, SKIP, STRETCH, EndTrace, Trace
+from voicelink.sim.trace import COMFORT, CONCEAL, HEAL, KINDS, PLAY, SKIP, STRETCH, WAIT, EndTrace, Trace
 from voicelink.units import FRAME_SAMPLES
 
 SECONDS = 3.0
-ALL = list(range(7))
+ALL = list(range(8))
 CONDITIONS: list[dict[str, Any]] = [
     {},
     {"loss": 0.2, "burst": 3, "seed": 1},
@@ -28,6 +28,14 @@ CONDITIONS: list[dict[str, Any]] = [
     {"drift_ppm": -30_000.0, "loss": 0.1},  # skips and stretches
     {"drift_ppm": 30_000.0},
     {"loss": 0.6, "burst": 30, "seed": 3},  # long gaps fade to comfort noise
+    {
+        "delay_ms": 50.0,
+        "jitter_ms": 50.0,
+        "jitter_model": "pareto",
+        "reorder": True,
+        "target_late_rate": 0.2,
+        "seed": 6,
+    },
     {"changes": [{"at_s": 1.0, "bitrate_bps": 1000}, {"at_s": 2.0, "bitrate_bps": 5500}], "loss": 0.1},
 ]
 
@@ -45,21 +53,34 @@ def clip() -> np.ndarray:
 def decisions(end: EndTrace, frames: list[Frame]) -> list[PlayoutDecision]:
     """What the session decided, as it said it."""
     run, made = 0, list[PlayoutDecision]()
-    for kind, index, bits in zip(end.kind.tolist(), end.index.tolist(), end.bits.tolist(), strict=True):
+    rows = zip(end.kind.tolist(), end.index.tolist(), end.bits.tolist(), end.lag.tolist(), strict=True)
+    for kind, index, bits, lag in rows:
         run = run + 1 if kind == CONCEAL else 0
-        if kind in (PLAY, SKIP):
-            made.append((Play if kind == PLAY else Skip)(frames[index].truncated(bits)))
-        else:
-            made.append(Conceal(index, run) if kind == CONCEAL else Stretch() if kind == STRETCH else Wait())
+        frame = frames[index].truncated(bits) if kind in (PLAY, SKIP, HEAL) else frames[0]
+        by_kind: dict[int, PlayoutDecision] = {
+            PLAY: Play(frame, lag),
+            SKIP: Skip(frame),
+            HEAL: Heal(frame),
+            CONCEAL: Conceal(index, run),
+            COMFORT: ComfortNoise(index),
+            STRETCH: Stretch(),
+            WAIT: Wait(),
+        }
+        made.append(by_kind[kind])
     return made
+
+
+def slots_of(end: EndTrace) -> int:
+    return int(((end.kind != SKIP) & (end.kind != HEAL)).sum())
 
 
 def played_live(trace: Trace, clip: np.ndarray, codec: Codec, listener: int) -> np.ndarray:
     """Through the client's own playout, one decision after the other."""
     end = trace.ends[listener]
     frames = encode(clip, trace.ends[1 - listener].sent_bits, codec)
-    playout = Playout(codec.decoder(), iter(decisions(end, frames)).__next__)
-    return np.concatenate([playout.next_slot()[1] for _ in range(int((end.kind != SKIP).sum()))])
+    told = iter(decisions(end, frames))
+    playout = Playout(codec.decoder(), lambda *, quiet=False: next(told))
+    return np.concatenate([playout.next_slot()[1] for _ in range(slots_of(end))])
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +107,7 @@ def test_equals_the_calls_own_playout(
 
 def test_every_decision_occurs_in_these_traces(traces: list[Trace]) -> None:
     kinds = np.concatenate([trace.ends[1].kind for trace in traces])
-    assert set(kinds.tolist()) == set(range(len(KINDS)))
+    assert set(kinds.tolist()) == set(range(len(KINDS))) - {COMFORT}  # a call in a scenario never announces silence
 
 
 def test_either_end_can_listen(traces: list[Trace], clip: np.ndarray, harmonic: Codec) -> None:
@@ -124,10 +145,11 @@ def test_alignment_is_by_frame(traces: list[Trace], clip: np.ndarray) -> None:
     """What a listener would hear of a perfect codec stands exactly against what was said."""
     for trace in traces:
         end = trace.ends[1]
-        heard = np.zeros(int((end.kind != SKIP).sum()) * FRAME_SAMPLES, np.float32)
-        for kind, index, slot in zip(end.kind, end.index, end.slot, strict=True):
+        heard = np.zeros(slots_of(end) * FRAME_SAMPLES, np.float32)
+        for kind, index, slot, lag in zip(end.kind, end.index, end.slot, end.lag, strict=True):
             if kind in (PLAY, CONCEAL):
-                piece = clip[index * FRAME_SAMPLES : (index + 1) * FRAME_SAMPLES]
+                at = max(0, index * FRAME_SAMPLES - int(lag) * FRAME_SAMPLES // LAG_STEPS)
+                piece = clip[at : at + FRAME_SAMPLES]
                 heard[slot * FRAME_SAMPLES : slot * FRAME_SAMPLES + len(piece)] = piece
         said, got = aligned(end, clip, heard)
         assert np.array_equal(said, got)

@@ -1,12 +1,14 @@
 """Decoding of many streams side by side: what streaming decoders would give, faster.
 
-Every stream is a list of steps, as a call's playout makes them (`client/playout.py`): a frame played, concealed,
-skipped or put in, or a pause. The coder runs frame by frame over all streams at once, then the vocoder over many frames
-of all streams. Streams do not see each other. With an engine that does not batch, streams go one after another.
+Every stream is a list of steps, as a call's playout makes them (`client/playout.py`). Each runs through the very text
+that a call's decoder runs through (`decoding.py`); the coder's steps that the streams ask for are run together, then
+the vocoder over many frames of all streams. Streams do not see each other. With an engine that does not batch, streams
+go one after another.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -14,18 +16,21 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from voicelink.codec.bits import UNSENT, sent_mask
-from voicelink.codec.concealment import expected_code, fade, initial_comfort, track_comfort
+from voicelink.codec import decoding
+from voicelink.codec.bits import UNSENT
+from voicelink.codec.concealment import expected_code
+from voicelink.codec.decoding import CoderStep, Steps
 from voicelink.codec.engine import Array, Engine
+from voicelink.codec.mel import N_MELS
 from voicelink.codec.vocoder import Vocoder
 from voicelink.units import FRAME_SAMPLES, MAX_BITS_PER_FRAME
 
 if TYPE_CHECKING:
     from voicelink.codec.api import Codec
 
-#: Steps. PAUSE: silence, the decoder stands still; PLAY and CONCEAL as `Decoder`; INSERT: a concealed frame before the
-#: vocoder while the coder stays where both ends have it; SKIP: the coder takes a frame, the vocoder does not, no sound.
-PAUSE, PLAY, CONCEAL, INSERT, SKIP = range(5)
+#: Steps. PAUSE: silence, the decoder stands still; the others as the methods of `stream.Decoder`. SKIP and HEAL make no
+#: sound and fill no slot.
+PAUSE, PLAY, CONCEAL, STRETCH, SKIP, COMFORT, HEAL = range(7)
 #: Frames that the vocoder takes at a time.
 _CHUNK: Final = 16
 
@@ -38,19 +43,21 @@ class Stream:
     """One stream: n steps over frames given as codes."""
 
     steps: NDArray[np.uint8]
-    """[n]; PAUSE, PLAY, CONCEAL, INSERT or SKIP."""
+    """[n]; numbers of steps."""
     frame: NDArray[np.int32]
-    """[n]; row in `codes` of what is played or skipped, any number elsewhere."""
+    """[n]; index of the frame played, skipped, healed with, or in place of which there is comfort noise."""
     bits: NDArray[np.uint8]
     """[n]; bits of it that came."""
     codes: Array
-    """[frames, 64]; may be shared between streams."""
+    """[frames, 64]; of each frame. May be shared between streams."""
+    lag: NDArray[np.uint8] | None = None
+    """[n]; how far what is heard of a frame played lies before it; None for nowhere."""
 
 
 def decode_streams(codec: Codec, streams: Sequence[Stream], progress: Progress | None = None) -> list[Array]:
-    """What each stream sounds like: float32 [256 m] at 22 050 Hz, m its steps without the skips.
+    """What each stream sounds like: float32 [256 m] at 22 050 Hz, m its steps without SKIP and HEAL.
 
-    As `Decoder.play` and `Decoder.conceal` would give it, up to rounding in the last bits of a product.
+    As `Decoder` would give it, up to rounding in the last bits of a product.
     """
     if codec.engine.batches:
         return _decode(codec, streams, progress)
@@ -61,58 +68,85 @@ def decode_streams(codec: Codec, streams: Sequence[Stream], progress: Progress |
 
 
 def _decode(codec: Codec, streams: Sequence[Stream], progress: Progress | None) -> list[Array]:
-    order = sorted(range(len(streams)), key=lambda i: -len(streams[i].steps))
-    ordered = [streams[i] for i in order]
-    mels, counts = _mels(codec.engine, ordered, _part(progress, 0, 2))
-    sounds = _sounds(codec.vocoder, mels, counts, 1 if not codec.engine.batches else _CHUNK, _part(progress, 1, 2))
-    heard: list[Array] = [np.zeros(0, np.float32)] * len(streams)
-    for i, stream, sound in zip(order, ordered, sounds, strict=True):
-        heard[i] = _placed(stream.steps, sound)
-    return heard
+    if not streams:
+        return []
+    made = _mels(codec.engine, streams, _part(progress, 0, 2))
+    counts = [len(mels) for mels in made]
+    together = np.zeros((len(streams), max(counts), N_MELS), np.float32)
+    for i, mels in enumerate(made):
+        if mels:
+            together[i, : len(mels)] = np.concatenate(mels)
+    chunk = _CHUNK if codec.engine.batches else 1
+    sounds = _sounds(codec.vocoder, together, counts, chunk, _part(progress, 1, 2))
+    return [_placed(stream.steps, sound) for stream, sound in zip(streams, sounds, strict=True)]
 
 
-def _mels(engine: Engine, streams: Sequence[Stream], progress: Progress) -> tuple[Array, list[int]]:
-    """Log-mel frames that the vocoder is to make sound of, [B, T, 80], and how many each stream has.
-
-    The streams go from the longest to the shortest, so that those still running are always the first ones.
-    """
-    sounding = [int(((s.steps != PAUSE) & (s.steps != SKIP)).sum()) for s in streams]
-    comfort = np.repeat(initial_comfort(), len(streams), axis=0)
-    mels = np.zeros((len(streams), max(sounding, default=0), comfort.shape[1]), np.float32)
-    state = np.repeat(engine.coder_state(), len(streams), axis=0)
-    sent = np.ones((len(streams), MAX_BITS_PER_FRAME), np.float32)
-    concealed, at = np.zeros((len(streams), 1), np.int64), np.zeros(len(streams), np.int64)
-    lengths = np.array([len(s.steps) for s in streams])
-    for n in range(int(lengths.max(initial=0))):
-        running = int((lengths > n).sum())
-        steps = np.array([s.steps[n] for s in streams[:running]])
-        came, missing = np.isin(steps, (PLAY, SKIP)), np.isin(steps, (CONCEAL, INSERT))
-        code = _codes(streams[:running], n, came)
-        for i in np.flatnonzero(came).tolist():
-            sent[i] = sent_mask(int(streams[i].bits[n]))
-        if missing.any():
-            code[missing] = expected_code(engine.prior_step(state[:running][missing]), sent[:running][missing])
-        mel, following = engine.decode_step(code, state[:running])
-        guessed = fade(mel, comfort[:running], concealed[:running] + 1)
-        tracked = track_comfort(comfort[:running], mel)
-        kept = (steps == PAUSE) | (steps == INSERT)
-        state = np.where(kept[:, None], state[:running], following)
-        comfort = np.where(came[:, None], tracked, comfort[:running])
-        concealed = np.where(came[:, None], 0, concealed[:running] + (steps == CONCEAL)[:, None])
-        heard = np.flatnonzero((steps != PAUSE) & (steps != SKIP))
-        mels[heard, at[heard]] = np.where(missing[:, None], guessed, mel)[heard]
-        at[heard] += 1
-        progress((n + 1) / lengths[0])
-    return mels, sounding
+def _mels(engine: Engine, streams: Sequence[Stream], progress: Progress) -> list[list[Array]]:
+    """Log-mel frames [1, 80] that the vocoder is to make sound of, of each stream."""
+    made: list[list[Array]] = [[] for _ in streams]
+    running = [(_performed(engine, stream, mels), mels) for stream, mels in zip(streams, made, strict=True)]
+    total = max(1, sum(int(_sounding(stream.steps).sum()) for stream in streams))
+    asked: list[tuple[Steps[None], CoderStep]] = []
+    for steps, _ in running:
+        _go_on(steps, None, asked)
+    while asked:
+        ready, asked = asked, []
+        for (steps, _), result in zip(ready, _run_together(engine, [step for _, step in ready]), strict=True):
+            _go_on(steps, result, asked)
+        progress(min(1.0, sum(map(len, made)) / total))
+    return made
 
 
-def _codes(streams: Sequence[Stream], n: int, came: NDArray[np.bool_]) -> Array:
-    """Code of each stream's step n, [B, 64]; unknown bits where no frame came."""
-    codes = np.full((len(streams), MAX_BITS_PER_FRAME), UNSENT, np.float32)
-    for i in np.flatnonzero(came).tolist():
-        bits = int(streams[i].bits[n])
-        codes[i, :bits] = streams[i].codes[streams[i].frame[n], :bits]
-    return codes
+def _performed(engine: Engine, stream: Stream, mels: list[Array]) -> Steps[None]:
+    """All steps of a stream; what is to be heard goes to `mels`."""
+    state = decoding.initial(engine)
+    lags = stream.lag if stream.lag is not None else np.zeros(len(stream.steps), np.uint8)
+    rows = zip(stream.steps.tolist(), stream.frame.tolist(), stream.bits.tolist(), lags.tolist(), strict=True)
+    for kind, index, bits, lag in rows:
+        if kind in (PLAY, SKIP):
+            mel, state = yield from decoding.play(state, index, _code(stream, index, bits), bits, lag)
+        elif kind == CONCEAL:
+            mel, state = yield from decoding.conceal(state)
+        elif kind == STRETCH:
+            mel, state = yield from decoding.stretch(state)
+        elif kind == COMFORT:
+            mel, state = yield from decoding.comfort_noise(state, index)
+        elif kind == HEAL and index < len(stream.codes):
+            state = decoding.heal(state, index, _code(stream, index, bits))
+        if kind not in (PAUSE, SKIP, HEAL):
+            mels.append(mel)
+
+
+def _code(stream: Stream, index: int, bits: int) -> Array:
+    """The first `bits` of frame `index`, as [1, 64]."""
+    code = np.full((1, MAX_BITS_PER_FRAME), UNSENT, np.float32)
+    code[0, :bits] = stream.codes[index, :bits]
+    return code
+
+
+def _go_on(steps: Steps[None], result: tuple[Array, Array] | None, asked: list[tuple[Steps[None], CoderStep]]) -> None:
+    """Take a stream to the next step that it needs, or to its end."""
+    with contextlib.suppress(StopIteration):
+        asked.append((steps, next(steps) if result is None else steps.send(result)))
+
+
+def _run_together(engine: Engine, steps: Sequence[CoderStep]) -> list[tuple[Array, Array]]:
+    """One coder step of each stream."""
+    state = np.concatenate([step.state for step in steps])
+    code = np.zeros((len(steps), MAX_BITS_PER_FRAME), np.float32)
+    for i, step in enumerate(steps):
+        if step.code is not None:
+            code[i] = step.code[0]
+    guessed = [i for i, step in enumerate(steps) if step.code is None]
+    if guessed:
+        sent = np.concatenate([steps[i].sent for i in guessed])
+        code[guessed] = expected_code(engine.prior_step(state[guessed]), sent)
+    mel, following = engine.decode_step(code, state)
+    return [(mel[i : i + 1], following[i : i + 1]) for i in range(len(steps))]
+
+
+def _sounding(steps: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return ~np.isin(steps, (PAUSE, SKIP, HEAL))
 
 
 def _sounds(vocoder: Vocoder, mels: Array, counts: Sequence[int], chunk: int, progress: Progress) -> list[Array]:
@@ -132,7 +166,7 @@ def _sounds(vocoder: Vocoder, mels: Array, counts: Sequence[int], chunk: int, pr
 
 def _placed(steps: NDArray[np.uint8], sound: Array) -> Array:
     """Sound in its slots, silence in the pauses."""
-    slots = steps[steps != SKIP]
+    slots = steps[(steps != SKIP) & (steps != HEAL)]
     heard = np.zeros((len(slots), FRAME_SAMPLES), np.float32)
     heard[slots != PAUSE] = sound.reshape(-1, FRAME_SAMPLES)
     return heard.reshape(-1)

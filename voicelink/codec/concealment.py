@@ -1,6 +1,6 @@
 """What is heard for frames that did not come: pure functions over log-mel frames, with the state given and returned.
 
-`stream.Decoder` takes the code that the prior expects for a lost one, so speech goes on as the model expects. After
+`decoding.conceal` takes the code that the prior expects for a lost one, so speech goes on as the model expects. After
 100 ms no phoneme can be guessed any more: the mel fades toward comfort noise, whose spectrum is learned from the
 quietest received frames. Fading after 100 ms follows deep PLC in Opus (Valin et al., Interspeech 2022).
 """
@@ -23,6 +23,9 @@ FADE_FRAMES: Final = 12
 _START_LEVEL = -10.0
 #: Shares of the way to a received frame by which the noise follows it down (58 ms) and up (5.8 s).
 _FALL, _RISE = 0.2, 0.002
+#: A frame whose mean is no more than this above the noise is quiet (log-mel; 6 dB), and noise is approached by this
+#: share a frame where silence begins.
+_QUIET, _APPROACH = 0.7, 0.5
 #: No frame counts as louder than this above the noise (log-mel; 26 dB).
 _MAX_STEP = 3.0
 
@@ -52,3 +55,14 @@ def fade(mel: Array, comfort: Array, concealed: int | NDArray[np.int64]) -> Arra
     down: Array = np.minimum(comfort, mel) - mel
     faded: Array = mel + share * down
     return faded
+
+
+def is_quiet(mel: Array, comfort: Array) -> bool:
+    """Whether log-mel [1, 80] is about as quiet as the background, so that one frame more or less is not heard."""
+    return bool(mel.mean() < comfort.mean() + _QUIET)
+
+
+def toward_comfort(mel: Array, comfort: Array) -> Array:
+    """Log-mel [1, 80] of announced silence after `mel`: a few frames until it is the background itself."""
+    approached: Array = mel + np.float32(_APPROACH) * (comfort - mel)
+    return approached

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voicelink.audio.resampler import StreamResampler
+from voicelink.codec import decoding
 from voicelink.codec.bits import pack_code, sent_mask, unpack_code
-from voicelink.codec.concealment import expected_code, fade, initial_comfort, track_comfort
+from voicelink.codec.decoding import CoderState, Steps
 from voicelink.codec.engine import Array, Engine
 from voicelink.codec.mel import INPUT_SCALE, PAD_LEFT, PAD_RIGHT, log_mel_frame
 from voicelink.codec.vocoder import Vocoder, VocoderState
@@ -120,42 +121,69 @@ class Encoder:
 class DecoderState(NamedTuple):
     """All that a decoder carries from frame to frame; immutable, so it can be kept, forked and replayed from."""
 
-    coder: Array
+    coder: CoderState
     vocoder: VocoderState
-    comfort: Array
-    concealed: int
-    sent: Array
-    """[1, 64]: which bits the last frame had; a lost one is taken to have had as many."""
 
 
 class Decoder:
-    """One stream's decoder: each call gives the next 256 samples, float32 [256] at 22 050 Hz."""
+    """One stream's decoder: what fills a slot gives the next 256 samples, float32 [256] at 22 050 Hz.
+
+    `decoding.py` says what becomes of frames that come late. Frames are told apart by their index.
+    """
 
     def __init__(self, engine: Engine, vocoder: Vocoder) -> None:
         self._engine, self._vocoder = engine, vocoder
-        every = sent_mask(MAX_BITS_PER_FRAME)[None]
-        self.state = DecoderState(engine.coder_state(), vocoder.initial_state(), initial_comfort(), 0, every)
+        self.state = DecoderState(decoding.initial(engine), vocoder.initial_state())
 
-    def play(self, frame: Frame) -> NDArray[np.float32]:
-        """Decode a frame that came."""
-        block, self.state = self.play_step(frame, self.state)
+    @property
+    def quiet(self) -> bool:
+        """Whether the last frame was as quiet as the background: here nobody hears one more or less."""
+        return self.state.coder.quiet
+
+    def play(self, frame: Frame, lag: int = 0) -> NDArray[np.float32]:
+        """Decode a frame that came; heard `lag` twentieths of a frame before it."""
+        block, self.state = self.play_step(frame, self.state, lag)
         return block
 
     def conceal(self) -> NDArray[np.float32]:
-        """Stand in for a frame that did not come."""
+        """Stand in for a frame that did not come. It may still: as the next to `play`, or to `heal`."""
         block, self.state = self.conceal_step(self.state)
         return block
 
-    def play_step(self, frame: Frame, state: DecoderState) -> tuple[NDArray[np.float32], DecoderState]:
+    def stretch(self) -> NDArray[np.float32]:
+        """A slot without a new frame."""
+        block, self.state = self._sound(decoding.stretch(self.state.coder), self.state)
+        return block
+
+    def comfort_noise(self, index: int) -> NDArray[np.float32]:
+        """A slot of silence that the sender announced, in place of frame `index`."""
+        block, self.state = self._sound(decoding.comfort_noise(self.state.coder, index), self.state)
+        return block
+
+    def skip(self, frame: Frame) -> None:
+        """Decode a frame that is not heard; no slot is filled."""
+        _, coder = decoding.run(self._engine, self._decoded(frame, self.state.coder, 0))
+        self.state = self.state._replace(coder=coder)
+
+    def heal(self, frame: Frame) -> None:
+        """Take a frame that came after others were played past it; no slot is filled."""
+        coder = decoding.heal(self.state.coder, frame.index, unpack_code(frame)[None])
+        self.state = self.state._replace(coder=coder)
+
+    def play_step(self, frame: Frame, state: DecoderState, lag: int = 0) -> tuple[NDArray[np.float32], DecoderState]:
         """Pure form of `play`."""
-        mel, coder = self._engine.decode_step(unpack_code(frame)[None], state.coder)
-        block, vocoder = self._vocoder.step(mel, state.vocoder)
-        return block, DecoderState(coder, vocoder, track_comfort(state.comfort, mel), 0, sent_mask(frame.bits)[None])
+        return self._sound(self._decoded(frame, state.coder, lag), state)
 
     def conceal_step(self, state: DecoderState) -> tuple[NDArray[np.float32], DecoderState]:
         """Pure form of `conceal`."""
-        guess = expected_code(self._engine.prior_step(state.coder), state.sent)
-        mel, coder = self._engine.decode_step(guess, state.coder)
-        concealed = state.concealed + 1
-        block, vocoder = self._vocoder.step(fade(mel, state.comfort, concealed), state.vocoder)
-        return block, DecoderState(coder, vocoder, state.comfort, concealed, state.sent)
+        return self._sound(decoding.conceal(state.coder), state)
+
+    def _decoded(self, frame: Frame, coder: CoderState, lag: int) -> Steps[tuple[Array, CoderState]]:
+        return decoding.play(coder, frame.index, unpack_code(frame)[None], frame.bits, lag)
+
+    def _sound(
+        self, steps: Steps[tuple[Array, CoderState]], state: DecoderState
+    ) -> tuple[NDArray[np.float32], DecoderState]:
+        mel, coder = decoding.run(self._engine, steps)
+        block, vocoder = self._vocoder.step(mel, state.vocoder)
+        return block, DecoderState(coder, vocoder)

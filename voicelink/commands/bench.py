@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
     command(group, "codec", "voicelink bench codec --engine onnx")(codec)
     command(group, "relay", "voicelink bench relay --clients 10000")(relay)
     command(group, "sim", "voicelink bench sim --seconds 120 --audio")(sim)
+    command(group, "session", "voicelink bench session --seeds 3 --seconds 60 --json")(session)
     app.add_typer(group, name="bench")
 
 
@@ -112,6 +113,27 @@ def relay(
     if clients:
         lines.append(f"{figures['resident_mb']} MB, and {figures['bytes_per_client']} bytes a registered client")
     common.result(figures, lines)
+
+
+def session(
+    common: Common,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Calls a path.")] = 3,
+    seconds: Annotated[float, typer.Option(min=10, max=3_600, help="Length of each simulated call, s.")] = 60.0,
+    late: Annotated[float, typer.Option(min=0.0005, max=0.2, help="Share of frames that may be late.")] = 0.01,
+) -> None:
+    """How well the jitter buffer does on eight kinds of path; simulated, takes a minute or two.
+
+    Late share and delay beside NetEq's rule, Speex's rule and the best that could be known afterwards; steps of the
+    path's delay; clock drift.
+
+    docs/simulation.md explains the columns and the JSON keys.
+    """
+    from voicelink.commands.simulate import shown_progress  # noqa: PLC0415
+    from voicelink.experiments.session_bench import bench_session, lines  # noqa: PLC0415
+
+    with shown_progress("simulating", True) as told:
+        figures = bench_session(seeds, seconds, late, None if told is None else lambda _, share: told(share))
+    common.result(figures, lines(figures))
 
 
 def _bench_protocol(seconds: float) -> dict[str, Any]:

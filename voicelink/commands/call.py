@@ -62,6 +62,10 @@ class CallOptions:
     keys: Annotated[str | None, typer.Option(metavar="DIR", help="Folder of keys (default ~/.config/voicelink).")] = (
         None
     )
+    late: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Frames that may come too late: small is safe, large quick (default 0.01)."),
+    ] = None
     seconds: Annotated[float | None, typer.Option(min=0.1, help="Hang up after so long, s.")] = None
     headless: Annotated[
         bool, typer.Option("--headless", help="No terminal screen: lines on stderr; calls are answered.")
@@ -76,6 +80,7 @@ class CallOptions:
             "session.bits_max": high,
             "session.frames_per_packet": self.frames_per_packet,
             "session.redundancy": self.redundancy,
+            "session.target_late_rate": self.late,
             "keys.folder": self.keys,
             "keys.passphrase": _ask_passphrase() if self.passphrase == "-" else self.passphrase,
             "audio.input": self.input,

@@ -43,7 +43,13 @@ class CallOptions:
     ] = None
     frames_per_packet: Annotated[int | None, typer.Option(help="Frames of 11.6 ms in a packet (default 2).")] = None
     redundancy: Annotated[int | None, typer.Option(help="How many of the last frames a packet repeats.")] = None
-    playout_delay: Annotated[float | None, typer.Option(metavar="MS", help="Jitter buffer, ms (default 60).")] = None
+    late: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Frames that may come too late: small is safe, large quick (default 0.01)."),
+    ] = None
+    playout_delay: Annotated[
+        float | None, typer.Option(metavar="MS", help="A fixed playout delay (default: it follows the path).")
+    ] = None
     drift: Annotated[
         float | None, typer.Option(metavar="PPM", help="How much slower the second end's sound card runs.")
     ] = None
@@ -56,6 +62,7 @@ class CallOptions:
             "bitrate_bps": self.bitrate,
             "frames_per_packet": self.frames_per_packet,
             "redundancy": self.redundancy,
+            "target_late_rate": self.late,
             "playout_delay_ms": None if self.playout_delay is None else round(self.playout_delay),
             "drift_ppm": self.drift,
             "relay": self.relay,
@@ -135,7 +142,7 @@ def _run(scenario: Scenario) -> tuple[Trace, dict[str, Any]]:
     from voicelink.sim.call import simulate as run  # noqa: PLC0415
 
     begin, cpu = time.perf_counter(), time.process_time()
-    with _progress("simulating", scenario.seconds > 600) as progress:
+    with shown_progress("simulating", scenario.seconds > 600) as progress:
         trace = run(scenario, progress)
     wall_s, cpu_s = time.perf_counter() - begin, time.process_time() - cpu
     figures = trace.summary() | {
@@ -160,7 +167,7 @@ def _render(trace: Trace, said: dict[str, Sound], model: Codec) -> dict[str, Sou
 
     heard = {}
     for listener, name in enumerate(NAMES):
-        with _progress(f"rendering what {name} heard", True) as progress:
+        with shown_progress(f"rendering what {name} heard", True) as progress:
             (heard[f"{name}_heard"],) = render([trace], said[f"{NAMES[1 - listener]}_said"], model, listener, progress)
     return heard
 
@@ -219,7 +226,8 @@ def _lines(figures: dict[str, Any]) -> Iterator[str]:
     )
     if delay["p50"] is not None:
         yield f"mouth to ear {delay['p50']:.0f} ms median, {delay['p95']:.0f} ms 95 %"
-    yield f"jitter buffer {buffer['mean']:.0f} ms mean, {buffer['p95']:.0f} ms 95 %"
+    waited = f"jitter buffer {buffer['mean']:.0f} ms mean, {buffer['p95']:.0f} ms 95 %"
+    yield f"{waited}; aimed at {figures['target_ms']:.0f} ms"
     for way, score in figures.get("estoi", {}).items():
         yield f"ESTOI {way.replace('_', ' ')} {'too little speech' if score is None else score}"
     yield f"trace {figures['trace_digest']}, simulated at {figures['speed_x']:.0f} times real time"
@@ -228,7 +236,7 @@ def _lines(figures: dict[str, Any]) -> Iterator[str]:
 
 
 @contextmanager
-def _progress(text: str, wanted: bool) -> Iterator[Callable[[float], None] | None]:
+def shown_progress(text: str, wanted: bool) -> Iterator[Callable[[float], None] | None]:
     """A bar on standard error, where that is a terminal."""
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import Progress  # noqa: PLC0415

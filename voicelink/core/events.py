@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from voicelink.frame import Frame
 from voicelink.secure.identity import Trust
@@ -167,19 +167,41 @@ Event: TypeAlias = (
 )
 
 
+#: Parts of a frame in which `lag` counts.
+LAG_STEPS: Final = 20
+
+
 @dataclass(frozen=True, slots=True)
 class Play:
-    """Decode `frame` and play its 256 samples. `frame.index` is the sender's frame index."""
+    """Decode `frame` and play a slot of 256 samples. `frame.index` is the sender's frame index.
+
+    With a `lag`, what is heard lies so many twentieths of a frame before it: between it and the one decoded before.
+    A lag that falls or rises from slot to slot is how playout runs faster or slower without a step.
+    """
 
     frame: Frame
+    lag: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Conceal:
-    """Frame `index` is missing: conceal 256 samples; the `run`-th concealed slot in a row (1, 2, ...)."""
+    """Frame `index` is missing: conceal 256 samples; the `run`-th concealed slot in a row (1, 2, ...).
+
+    Whether it is lost or only late is not known yet: the frame may still come, as Play or as Heal.
+    """
 
     index: int
     run: int
+
+
+@dataclass(frozen=True, slots=True)
+class ComfortNoise:
+    """The sender announced silence: 256 samples of comfort noise in place of frame `index`, which was never sent.
+
+    The decoder's state stands still, as the sender's encoder does. Nothing is missing, so nothing counts as concealed.
+    """
+
+    index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +214,17 @@ class Skip:
 
 
 @dataclass(frozen=True, slots=True)
+class Heal:
+    """`frame` came after others were played past it: bring the decoder's state to where it would be had it come in
+    time (see `codec/decoding.py`), and pull again for the same slot.
+    """
+
+    frame: Frame
+
+
+@dataclass(frozen=True, slots=True)
 class Stretch:
-    """The buffer is too empty: fill this slot with 256 samples of your choice; no media time passes."""
+    """The buffer is too empty: no new frame for this slot; the last one decoded is heard on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,4 +232,4 @@ class Wait:
     """Nothing to play yet, or no longer: 256 samples of silence. The decoder is not stepped."""
 
 
-PlayoutDecision: TypeAlias = Play | Conceal | Skip | Stretch | Wait
+PlayoutDecision: TypeAlias = Play | Conceal | ComfortNoise | Skip | Heal | Stretch | Wait

@@ -1,100 +1,174 @@
 """The jitter buffer: frames in as the network brings them, one decision a slot out as the loudspeaker pulls.
 
-Media time runs with the pulls: every slot asks for the next frame index, which is played or, where it has not
-come, concealed. The *margin* of a packet is how long before its first frame's slot it arrived. The largest
-margin of the last seconds is that of the fastest packet (NetEq's reference of relative delay), and the buffer
-keeps it at the playout delay:
+The *level* is how long after the fastest frame of the last seconds frames are played now; `DelayEstimator` says what
+it should be, its *target*. Slots are whole frames of the loudspeaker's clock, so the level is kept from the target to
+little more than a frame above it, by playing 10 % faster or slower for a while (`TimeScale`); a frame that is missing,
+or silence, is where it costs nothing.
 
-* off by more than one frame for a whole window (clock drift, a slowly changed path): one slot is skipped or
-  inserted, then a new window begins;
-* off by much more (the pulls stood still): the surplus is dropped at once;
-* every packet late for a while (the sender stood still, the path became slower), or far ahead: the playout
-  position is set anew from the packet at hand.
+When a frame is missing at its slot:
 
-A frame that comes after its slot was concealed is late, not lost.
+* where later ones are there, it was lost or overtaken: its slot is concealed, and media time goes on;
+* where nothing is there, nobody can know. The slot is concealed and media time *waits*. If the frame comes after all it
+  is played, and nothing of the speech is gone: the delay has grown, and is worked off. If a later one comes, the slots
+  that waited stand for those lost before it.
+
+A frame that comes after others were played past it heals the decoder's state (`Heal`). Late is not lost: frames
+that never come do not move the target. Names and the rule of the waiting slots follow WebRTC's NetEq.
+
+What holds at all times (tests/core/test_state_machine.py): no frame is played twice; played frames only go forward
+until a resync; what is kept is bounded; no input raises.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from voicelink.core.events import Conceal, Play, PlayoutDecision, Skip, Stretch, Wait
-from voicelink.core.margin import MarginWindow
+from voicelink.core.delay import DelayEstimator
+from voicelink.core.events import ComfortNoise, Conceal, Heal, Play, PlayoutDecision, Skip, Stretch, Wait
+from voicelink.core.silence import Silence
 from voicelink.core.stats import INTERRUPTION_MS, Stats
+from voicelink.core.timescale import TimeScale
 from voicelink.frame import Frame
 from voicelink.units import NS_PER_MS, frames_to_ns, ns_to_frames
 
 FRAME_NS: Final = frames_to_ns(1)
 #: Frames held at most, about 3 s; one that is further ahead than this sets the position anew.
 CAPACITY_FRAMES: Final = 256
-#: A surplus of so much is dropped at once, not frame by frame.
-SURPLUS_NS: Final = 10 * FRAME_NS
-#: All packets late for so long, and at least so many: the position is set anew.
+#: What drift takes while a frame of delay is being gained, and a little more.
+GUARD_NS: Final = 300_000
+#: A level above the target by more than this is lowered by a frame.
+HIGH_NS: Final = FRAME_NS + 2 * GUARD_NS
+#: From so much above the target on it is lowered fast, and from so much at once.
+FAST_NS: Final = 10 * FRAME_NS
+JUMP_NS: Final = 43 * FRAME_NS
+#: A level under the target by less than this is good as long as the late rate is.
+LOW_NS: Final = FRAME_NS // 2
+#: All packets late for so long while nothing can be played, and at least so many: the position is set anew.
 ALL_LATE_NS: Final = 200 * NS_PER_MS
 ALL_LATE_PACKETS: Final = 3
 INTERRUPTION_FRAMES: Final = ns_to_frames(INTERRUPTION_MS * NS_PER_MS) + 1
-CONCEALED_KEPT: Final = 1024
+#: From here on a concealed slot is comfort noise alone (`codec/concealment.py`: 9 frames held, 12 of fading).
+SILENT_FRAMES: Final = 22
+#: A late frame heals while it is among the last so many; the decoder keeps as many (`codec/decoding.py`).
+HEAL_FRAMES: Final = 32
+MISSING_KEPT: Final = 1024
+#: Whole frames left out in one slot at most, where new bounds are to act at once.
+MOST_SKIPS: Final = 3
+#: Of quiet frames, whole ones are left out or put in, every so many slots.
+QUIET_REST_SLOTS: Final = 2
 
 
 class JitterBuffer:
-    """Playout with a fixed delay. `delay_ns` may be changed at any time; the buffer moves there."""
+    """Playout whose delay follows `estimator`."""
 
-    def __init__(self, delay_ns: int, stats: Stats) -> None:
-        self.delay_ns = delay_ns
+    def __init__(self, estimator: DelayEstimator, stats: Stats) -> None:
+        self.estimator = estimator
         self._stats = stats
         self._held: dict[int, tuple[Frame, int]] = {}
-        self._next: int | None = None
-        self._start_ns = 0
-        self._pulled_ns: int | None = None  # last slot of this run of playout
-        self._played_once = False
+        self._next: int | None = None  # the frame that the next slot is for
+        self._newest = -1
+        self._started = self._played = False
+        self._skips = self._rest = 0
+        self._waited = 0  # slots concealed for which media time has not gone on yet
         self._run = 0
-        self._concealed: dict[int, None] = {}  # a set that knows its oldest item
-        self._margins = MarginWindow()
+        self._missing: dict[int, None] = {}  # passed over, and not come since: a set that knows its oldest item
+        self._heals: deque[Frame] = deque()
+        self._scale = TimeScale()
+        self._silence = Silence()
+        self._hurry = False
         self._late_packets = 0
         self._late_since_ns = 0
+        self.level_ns: int | None = None
+        """Delay at which the last slot was played, after the fastest frame; None before playout."""
 
     @property
     def frames_held(self) -> int:
         """Frames that wait for their slot."""
         return len(self._held)
 
+    @property
+    def bounds_ns(self) -> tuple[int, int]:
+        """Least and most delay, ns. New bounds act at once: whole frames are left out or put in until they hold."""
+        return self.estimator.bounds_ns
+
+    @bounds_ns.setter
+    def bounds_ns(self, bounds: tuple[int, int]) -> None:
+        self.estimator.bounds_ns = bounds
+        self._hurry = True
+
     # ---- network side ----------------------------------------------------------------------------
-    def insert(self, new: Sequence[Frame], old: Sequence[Frame], now_ns: int) -> None:
-        """Take a packet's new frames (at least one, consecutive) and its redundant ones (before them)."""
+    def insert(
+        self, new: Sequence[Frame], old: Sequence[Frame], now_ns: int, *, talk_spurt_start: bool = False
+    ) -> None:
+        """Take a packet's new frames (at least one, consecutive) and its redundant ones (before them).
+
+        `talk_spurt_start`: the sender was silent until now, and the frames between the newest one known and the
+        first of these were never sent: they are neither lost nor late, and their slots are comfort noise.
+        """
         first = new[0].index
         if self._next is None:
-            self._anchor(first, now_ns)
-        elif first >= self._next + CAPACITY_FRAMES or self._all_late(new[-1].index, now_ns):
+            self._anchor(first)
+        elif first >= self._next + self._waited + CAPACITY_FRAMES or self._all_late(new[-1].index, now_ns):
             self._stats.resyncs += 1
-            self._anchor(first, now_ns)
-        self._note_margin(first, now_ns)
+            self._anchor(first)
+        if talk_spurt_start:
+            self._start_spurt(first)
+        else:
+            self._silence.resume(first)
         for frame in old:
             self._stats.frames_recovered += self._hold(frame, now_ns)
         for frame in new:
             self._hold(frame, now_ns)
+        self._newest = max(self._newest, new[-1].index)
+
+    def announce_silence(self, first_index: int, now_ns: int) -> None:
+        """From frame `first_index` on nothing will be sent until a packet with `talk_spurt_start`.
+
+        Slots from there on are comfort noise and not concealed. Where the announcement is lost, the slots are concealed
+        (which fades to comfort noise as well) until the talk spurt starts. May be repeated.
+        """
+        if self._next is not None and first_index > self._newest:
+            self._silence.begin(first_index)
+
+    def _start_spurt(self, first: int) -> None:
+        """Close the silence; where its slots ran past a talk spurt that came late, they begin it all the same."""
+        assert self._next is not None
+        self._silence.end(first, self._newest)
+        if self._newest < first < self._next:
+            self._next = max(first, self._newest + 1)
 
     def _hold(self, frame: Frame, now_ns: int) -> bool:
-        """Keep a frame until its slot; True where this index was not known before."""
+        """Keep a frame until its slot, or to heal with; True where this index was not known before."""
         assert self._next is not None
-        if frame.index < self._next:
-            if frame.index in self._concealed:
-                del self._concealed[frame.index]  # a second copy is not late again
-                self._stats.frames_late += 1
-                self._stats.frames_received += 1
+        index = frame.index
+        if index < self._next:
+            if index in self._missing:
+                del self._missing[index]  # a second copy is not late again
+                self._take_late(frame, now_ns)
             return False
-        known = self._held.get(frame.index)
+        known = self._held.get(index)
         if known is None:
-            self._held[frame.index] = (frame, now_ns)
+            self._held[index] = (frame, now_ns)
             self._stats.frames_received += 1
+            self.estimator.add(now_ns - frames_to_ns(index), now_ns)
         elif known[0].bits < frame.bits:
-            self._held[frame.index] = (frame, known[1])
+            self._held[index] = (frame, known[1])
         return known is None
+
+    def _take_late(self, frame: Frame, now_ns: int) -> None:
+        assert self._next is not None
+        self._stats.frames_late += 1
+        self._stats.frames_received += 1
+        self.estimator.add(now_ns - frames_to_ns(frame.index), now_ns)
+        if frame.index >= self._next - HEAL_FRAMES and len(self._heals) < HEAL_FRAMES:
+            self._heals.append(frame)
 
     def _all_late(self, newest: int, now_ns: int) -> bool:
         """Count packets that are late as a whole, one after another; True where it has been too many."""
         assert self._next is not None
-        if newest >= self._next:
+        if newest >= self._next or self._held:
             self._late_packets = 0
             return False
         if not self._late_packets:
@@ -102,89 +176,188 @@ class JitterBuffer:
         self._late_packets += 1
         return self._late_packets >= ALL_LATE_PACKETS and now_ns - self._late_since_ns >= ALL_LATE_NS
 
-    def _anchor(self, index: int, now_ns: int) -> None:
-        """Play `index` one playout delay from now, and forget what was held."""
+    def _anchor(self, index: int) -> None:
+        """Go on with `index`, one target after it came, and forget what was held."""
         self._stats.frames_discarded += len(self._held)
-        self._held.clear()
-        self._concealed.clear()
-        self._margins.reset(now_ns)
-        self._next, self._start_ns, self._pulled_ns, self._late_packets = (
-            index,
-            now_ns + self.delay_ns,
-            None,
-            0,
-        )
-
-    def _note_margin(self, first: int, now_ns: int) -> None:
-        """How long until the slot of frame `first`, judged from the last pull."""
-        if self._pulled_ns is not None and self._next is not None:
-            slot_ns = self._pulled_ns + frames_to_ns(first - self._next + 1)
-            self._margins.add(slot_ns - now_ns, now_ns)
+        for kept in (self._held, self._missing, self._heals, self._silence):
+            kept.clear()
+        self.estimator.restart()
+        self._scale.reset()
+        self._next, self._newest, self._started = index, index - 1, False
+        self._waited = self._late_packets = 0
 
     # ---- loudspeaker side ------------------------------------------------------------------------
-    def pull(self, now_ns: int) -> PlayoutDecision:
-        """What fills the next slot (Skip fills none: pull again)."""
-        if self._next is None or (now_ns < self._start_ns and not self._played_once):
-            return Wait()
-        if now_ns < self._start_ns:
-            return self._conceal(self._next)
-        largest = self._margins.largest
-        if largest is not None and abs(largest - self.delay_ns) > FRAME_NS:
-            self._drop_surplus(largest, now_ns)
-            adjusted = self._adjust(now_ns)
-            if adjusted is not None:
-                return adjusted
-        self._pulled_ns = now_ns
-        return self._play_next(now_ns)
+    def pull(self, now_ns: int, *, quiet: bool = False) -> PlayoutDecision:
+        """What fills the next slot (Skip and Heal fill none: pull again).
 
-    def _play_next(self, now_ns: int) -> PlayoutDecision:
+        `quiet`: the frame heard last was quiet, so that one more or less would not be heard.
+        """
+        estimator, index = self.estimator, self._next
+        base_ns = estimator.base_ns
+        if index is None or base_ns is None:
+            return Wait()
+        if self._heals:
+            self._stats.frames_healed += 1
+            return Heal(self._heals.popleft())
+        if self._waited and self._held and index not in self._held:
+            index = self._charge(min(self._held) - index)
+        above_ns = now_ns - frames_to_ns(index) - base_ns - estimator.target_ns
+        if not self._started:
+            if above_ns < 0:
+                return self._conceal(index) if self._played else Wait()
+            self._started = True
+        if above_ns >= JUMP_NS:
+            above_ns = self._jump(above_ns)
+        self.level_ns = above_ns + estimator.target_ns
+        if not self._skips:
+            stats = self._stats
+            stats.target_ns += estimator.target_ns
+            stats.slots += 1
+            self._rest += 1
+        if GUARD_NS <= above_ns <= HIGH_NS:
+            self._hurry = False
+        decision = self._decide(above_ns, now_ns, quiet)
+        if type(decision) is Skip:
+            self._skips += 1
+        else:
+            self._skips = 0
+        return decision
+
+    def _decide(self, above_ns: int, now_ns: int, quiet: bool) -> PlayoutDecision:
         assert self._next is not None
-        index, self._next = self._next, self._next + 1
-        held = self._held.pop(index, None)
-        if held is None:
-            self._concealed[index] = None
-            if len(self._concealed) > CONCEALED_KEPT:
-                del self._concealed[next(iter(self._concealed))]
-            return self._conceal(index)
-        frame, arrival_ns = held
-        self._played_once, self._run = True, 0
-        self._stats.frames_played += 1
-        self._stats.buffer.add(now_ns - arrival_ns)
-        return Play(frame)
+        index = self._next
+        if index in self._held:
+            if self._waited:
+                self._stats.frames_late += self._waited  # they came, after the slots that waited for them
+                self._waited = 0
+            return self._play(index, above_ns, now_ns, quiet)
+        if self._silence.left(index):
+            return self._comfort(index, above_ns)
+        self._scale.reset()
+        if not self._held:
+            self._waited += 1
+            return self._conceal(index + self._waited - 1)
+        if above_ns > HIGH_NS:  # a frame that is not there is the best one to leave out
+            self._pass_over(index)
+            self._stats.frames_skipped += 1
+            return self._decide(above_ns - FRAME_NS, now_ns, quiet)
+        if above_ns < GUARD_NS and self._too_low(above_ns):
+            self._stats.frames_inserted += 1
+        else:
+            self._pass_over(index)
+        return self._conceal(index)
+
+    def _charge(self, gap: int) -> int:
+        """Slots that waited stand for the `gap` frames missing before the next one held.
+
+        One slot of a silence is left, so that the decoder hears of it. Returns the frame that is now due.
+        """
+        assert self._next is not None
+        for _ in range(min(gap - bool(self._silence.left(self._next + gap - 1)), self._waited)):
+            self._pass_over(self._next)
+            self._waited -= 1
+        return self._next
+
+    def _pass_over(self, index: int) -> None:
+        self._next = index + 1
+        if not self._silence.left(index):
+            self._missing[index] = None
+            if len(self._missing) > MISSING_KEPT:
+                del self._missing[next(iter(self._missing))]
+
+    def _play(self, index: int, above_ns: int, now_ns: int, quiet: bool) -> PlayoutDecision:
+        """Frame `index`, or something else first where the level is off."""
+        scale = self._scale
+        if scale.busy or not GUARD_NS <= above_ns <= HIGH_NS:
+            other = self._move(index, above_ns, quiet)
+            if other is not None:
+                return other
+        frame, arrival_ns = self._held.pop(index)
+        self._next = index + 1
+        self._run, self._played = 0, True
+        stats = self._stats
+        stats.frames_played += 1
+        stats.buffer.add(now_ns - arrival_ns)
+        return Play(frame, scale.lag)
+
+    def _move(self, index: int, above_ns: int, quiet: bool) -> PlayoutDecision | None:
+        """Go on with what brings the level to where it should be; None where frame `index` is played all the same."""
+        scale = self._scale
+        if scale.busy:
+            if above_ns > HIGH_NS:
+                scale.turn()
+            if scale.step():
+                return self._put_in()
+        elif above_ns > HIGH_NS and self.estimator.recent_ns + FRAME_NS <= above_ns + self.estimator.target_ns:
+            most = MOST_SKIPS if self._hurry else int(not quiet or self._rest >= QUIET_REST_SLOTS)
+            if index + 1 in self._held and self._skips < most:
+                return self._leave_out(index, above_ns, quiet)
+        elif above_ns < GUARD_NS and self._too_low(above_ns):
+            if self._hurry or (quiet and self._rest >= QUIET_REST_SLOTS):
+                return self._put_in()
+            if not quiet:
+                scale.slow_down()
+                scale.step()
+        return None
+
+    def _put_in(self) -> Stretch:
+        """Let this slot go by without a new frame."""
+        self._rest = self._run = 0
+        self._stats.frames_inserted += 1
+        return Stretch()
+
+    def _leave_out(self, index: int, above_ns: int, quiet: bool) -> PlayoutDecision:
+        """Take two frames in this slot; the second one's Play follows, with a lag unless nobody would hear it."""
+        if not (quiet or self._hurry):
+            self._scale.speed_up(above_ns >= FAST_NS)
+        self._rest = 0
+        self._next = index + 1
+        self._stats.frames_skipped += 1
+        return Skip(self._held.pop(index)[0])
+
+    def _too_low(self, above_ns: int) -> bool:
+        """Whether the level is so far under the target that the late rate suffers."""
+        estimator = self.estimator
+        if above_ns < -LOW_NS or self._hurry:
+            return True
+        return estimator.late_share(above_ns - GUARD_NS + estimator.target_ns) > 1.5 * estimator.target_late_rate
+
+    def _comfort(self, index: int, above_ns: int) -> ComfortNoise:
+        """A slot of silence: here the level may be set right without anybody hearing it."""
+        self._scale.reset()
+        self._waited = 0
+        most = min(self._held, default=index + self._silence.left(index)) - index - 1
+        index += max(0, min(above_ns // FRAME_NS, self._silence.left(index) - 1, most))
+        if above_ns >= GUARD_NS or not self._too_low(above_ns):
+            self._next = index + 1
+        self._stats.frames_comfort += 1
+        self._run = 0
+        return ComfortNoise(index)
 
     def _conceal(self, index: int) -> Conceal:
         self._run += 1
-        self._stats.frames_concealed += 1
-        self._stats.concealment_events += self._run == 1
-        self._stats.interruption_count += self._run == INTERRUPTION_FRAMES
-        return Conceal(index, self._run)
+        stats, run = self._stats, self._run
+        stats.frames_concealed += 1
+        stats.concealment_events += run == 1
+        stats.frames_concealed_silent += run >= SILENT_FRAMES
+        stats.interruption_count += run == INTERRUPTION_FRAMES
+        if run >= INTERRUPTION_FRAMES:
+            stats.frames_interrupted += INTERRUPTION_FRAMES if run == INTERRUPTION_FRAMES else 1
+        return Conceal(index, run)
 
-    def _drop_surplus(self, largest: int, now_ns: int) -> None:
-        """Jump forward where even the slot now due is far too late for its packets."""
+    def _jump(self, above_ns: int) -> int:
+        """Drop a surplus that would take too long to work off; returns what is left of it."""
         assert self._next is not None
-        if largest - self.delay_ns < SURPLUS_NS:
-            return
-        to = self._next + ns_to_frames(largest - self.delay_ns)
-        gone = [i for i in self._held if i < to]
+        frames = min(ns_to_frames(above_ns), max(self._newest + 1 - self._next, 0))
+        if not frames:
+            return above_ns
+        to = self._next + frames
+        gone = [index for index in self._held if index < to]
         for index in gone:
             del self._held[index]
         self._stats.frames_discarded += len(gone)
         self._stats.resyncs += 1
+        self._waited = 0
+        self._scale.reset()
         self._next = to
-        self._margins.reset(now_ns)
-
-    def _adjust(self, now_ns: int) -> PlayoutDecision | None:
-        """One frame less or more where the largest margin of a whole window is off by more than one."""
-        assert self._next is not None
-        largest = self._margins.settled
-        if largest is None or abs(largest - self.delay_ns) <= FRAME_NS:
-            return None
-        self._margins.reset(now_ns)
-        if largest < self.delay_ns:
-            self._stats.frames_inserted += 1
-            self._pulled_ns = now_ns
-            return Stretch()
-        self._stats.frames_skipped += 1
-        held = self._held.pop(self._next, None)
-        self._next += 1
-        return Skip(held[0]) if held else None
+        return above_ns - frames_to_ns(frames)

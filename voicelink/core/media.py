@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from voicelink.core.arrivals import Arrivals
+from voicelink.core.delay import DelayEstimator
 from voicelink.core.events import Agreed, PlayoutDecision
 from voicelink.core.jitter import JitterBuffer
 from voicelink.core.sender import Sender
@@ -23,7 +24,7 @@ class Media:
         self._stats = stats
         self._sender = Sender(agreed.frames_per_packet, agreed.redundancy, settings.redundant_bits)
         self._arrivals = Arrivals(stats)
-        self._buffer = JitterBuffer(settings.playout_delay_ms * NS_PER_MS, stats)
+        self._buffer = JitterBuffer(playout_estimator(settings), stats)
         self._expected_index = 0
 
     def send(self, frame: Frame) -> list[bytes]:
@@ -63,6 +64,19 @@ class Media:
         """Frames in the jitter buffer."""
         return self._buffer.frames_held
 
-    def pull(self, now_ns: int) -> PlayoutDecision:
-        """What fills the loudspeaker's next slot."""
-        return self._buffer.pull(now_ns)
+    @property
+    def buffer(self) -> JitterBuffer:
+        """The jitter buffer, to look at."""
+        return self._buffer
+
+    def pull(self, now_ns: int, *, quiet: bool = False) -> PlayoutDecision:
+        """What fills the loudspeaker's next slot; see `JitterBuffer.pull`."""
+        return self._buffer.pull(now_ns, quiet=quiet)
+
+
+def playout_estimator(settings: SessionSettings) -> DelayEstimator:
+    """As the settings want it: adaptive within bounds, or fixed."""
+    low_ms, high_ms = settings.playout_delay_min_ms, settings.playout_delay_max_ms
+    if settings.playout_delay_ms:
+        low_ms = high_ms = settings.playout_delay_ms
+    return DelayEstimator(settings.target_late_rate, low_ms * NS_PER_MS, high_ms * NS_PER_MS)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from voicelink.core.events import Agreed, Event, PlayoutDecision, Wait
+from voicelink.core.jitter import JitterBuffer
 from voicelink.core.media import Media
 from voicelink.core.reports import Reports
 from voicelink.core.signalling import Signalling
@@ -133,11 +134,14 @@ class Session:
         for body in self._media.send(frame):
             self._signalling.link.send_media(body, now_ns)
 
-    def pull_frame(self, now_ns: int) -> PlayoutDecision:
-        """What the loudspeaker plays in its next slot of 256 samples; Wait before and after the call."""
+    def pull_frame(self, now_ns: int, *, quiet: bool = False) -> PlayoutDecision:
+        """What the loudspeaker plays in its next slot of 256 samples; Wait before and after the call.
+
+        `quiet`: what was heard last was quiet, so that here a frame more or less would not be noticed.
+        """
         if self._media is None or self.state is not State.CONNECTED:
             return Wait()
-        return self._media.pull(now_ns)
+        return self._media.pull(now_ns, quiet=quiet)
 
     # ---- outputs: take all three after every input -----------------------------------------------
     def datagrams_to_send(self, now_ns: int) -> list[tuple[bytes, Address]]:
@@ -183,6 +187,23 @@ class Session:
     def frames_held(self) -> int:
         """Frames in the jitter buffer."""
         return self._media.frames_held if self._media is not None else 0
+
+    @property
+    def playout(self) -> JitterBuffer | None:
+        """The jitter buffer, to look at (its level, target, late rate and curve); None before the call."""
+        return None if self._media is None else self._media.buffer
+
+    @property
+    def late_curve(self) -> list[tuple[float, float]]:
+        """Share of the last 20 s' frames that each fixed delay (ms after the fastest frame) would have had too late.
+
+        Up to the first delay at which none was late.
+        """
+        if self.playout is None:
+            return []
+        curve = [(round(ns / NS_PER_MS, 1), round(share, 5)) for ns, share in self.playout.estimator.curve(172)]
+        zero = next((i for i, (_, share) in enumerate(curve) if not share), len(curve))
+        return curve[: zero + 1]
 
     @property
     def stats(self) -> Stats:

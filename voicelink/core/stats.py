@@ -79,20 +79,34 @@ class Stats:
     frames_recovered: int = 0
     """Frames first known from a redundant copy."""
     frames_late: int = 0
-    """Frames that came after their slot had been concealed."""
+    """Frames that came after the slot that was meant for them, whether they were still played or not."""
+    frames_healed: int = 0
+    """Frames that came after others were played past them, and from which the decoder's state was mended."""
     frames_discarded: int = 0
     """Frames dropped because the buffer was re-anchored or full."""
     # Playout, per slot.
     frames_played: int = 0
+    frames_comfort: int = 0
+    """Slots of announced silence."""
     frames_concealed: int = 0
+    frames_concealed_silent: int = 0
+    """Those of them that were comfort noise alone (silentConcealedSamples)."""
     concealment_events: int = 0
     """Runs of concealed slots."""
     interruption_count: int = 0
     """Runs of at least 150 ms."""
+    frames_interrupted: int = 0
+    """Slots of these runs (totalInterruptionDuration)."""
     frames_skipped: int = 0
+    """Frames of delay given back by playing faster (removedSamplesForAcceleration)."""
     frames_inserted: int = 0
+    """Frames of delay gained by playing slower (insertedSamplesForDeceleration)."""
     resyncs: int = 0
     """How often the playout position had to be set anew."""
+    slots: int = 0
+    """Slots filled since playout began."""
+    target_ns: int = 0
+    """Sum over them of the delay aimed at, after the fastest frame (jitterBufferTargetDelay)."""
     # Distributions and estimates.
     buffer: Samples = field(default_factory=Samples)
     """Time a played frame waited, arrival to playout (jitterBufferDelay over jitterBufferEmittedCount)."""
@@ -103,6 +117,11 @@ class Stats:
     """Interarrival jitter (RFC 3550 section 6.4.1)."""
     connected_ns: int = 0
     """How long the call has been connected."""
+
+    @property
+    def target_ms(self) -> float:
+        """Mean delay aimed at, ms; 0 before playout."""
+        return self.target_ns / self.slots / NS_PER_MS if self.slots else 0.0
 
     @property
     def wire_bytes_sent(self) -> int:
@@ -130,6 +149,7 @@ class Stats:
             "mean": round(self.buffer.mean_ms, 2),
             "p95": round(self.buffer.quantile_ms(0.95), 2),
         }
+        plain["target_ms"] = round(self.target_ms, 2)
         plain["jitter_ms"] = round(self.jitter_ns / NS_PER_MS, 3)
         plain["rtt_ms"] = None if self.rtt_ns is None else round(self.rtt_ns / NS_PER_MS, 3)
         plain["connected_s"] = round(self.connected_ns / NS_PER_S, 3)

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from voicelink.sim.trace import CONCEAL, NO_FRAME, PLAY, SKIP, STRETCH, UNDERWAY, EndTrace, Trace
+from voicelink.sim.trace import CONCEAL, HEAL, PLAY, SKIP, STRETCH, UNDERWAY, EndTrace, Trace
 from voicelink.units import FRAME_SAMPLES, IP_UDP_HEADER_BYTES, NS_PER_MS, NS_PER_S, SAMPLE_RATE_HZ
 
 FRAME_MS: Final = 1000 * FRAME_SAMPLES / SAMPLE_RATE_HZ
@@ -55,7 +55,7 @@ def _frames(end: EndTrace) -> dict[str, Any]:
 
 def _runs(end: EndTrace) -> dict[str, Any]:
     """Concealments as runs of slots: how many, how long, and those that are interruptions."""
-    heard = end.kind[end.kind != SKIP]
+    heard = end.kind[(end.kind != SKIP) & (end.kind != HEAL)]
     edges = np.diff(np.concatenate([[0], (heard == CONCEAL).astype(np.int8), [0]]))
     lengths = np.flatnonzero(edges == -1) - np.flatnonzero(edges == 1)
     long = lengths[lengths * FRAME_MS >= INTERRUPTION_MS]
@@ -93,23 +93,6 @@ def _convergence_s(trace: Trace, end: EndTrace, delays_ms: NDArray[np.float64]) 
         return None
     off = [t + 1 for t, median in medians if abs(median - medians[-1][1]) > CONVERGED_MS]
     return float(max(off, default=0))
-
-
-def heard_of(
-    said: NDArray[np.float32], heard: NDArray[np.float32], end: EndTrace
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What was said and what was heard of it, slot by slot, both float32 [n] at 22 050 Hz.
-
-    Each slot that played or concealed frame t stands against samples 256 t .. 256 t + 255 of what was said, so delay
-    counts for nothing, and every loss, coding error and concealment does.
-    """
-    index = end.index[end.kind != SKIP]
-    slots = np.flatnonzero(index != NO_FRAME)
-    frames = index[slots].astype(np.int64)
-    fits = ((frames + 1) * FRAME_SAMPLES <= len(said)) & ((slots + 1) * FRAME_SAMPLES <= len(heard))
-    within = np.arange(FRAME_SAMPLES)
-    said_at, heard_at = frames[fits, None] * FRAME_SAMPLES, slots[fits, None] * FRAME_SAMPLES
-    return said[said_at + within].reshape(-1), heard[heard_at + within].reshape(-1)
 
 
 def _share(part: Any, whole: Any) -> float | None:

@@ -24,7 +24,7 @@ from voicelink.experiments import metrics, network, peers
 from voicelink.experiments.clips import Clip
 from voicelink.experiments.plan import OURS
 from voicelink.sim.call import simulate
-from voicelink.sim.render import render
+from voicelink.sim.render import aligned, render
 from voicelink.sim.scenario import Scenario
 from voicelink.sim.trace import Trace
 from voicelink.units import SAMPLE_RATE_HZ
@@ -159,7 +159,7 @@ def _row(unit: Unit, job: Job, trace: Trace, sound: Any) -> tuple[Row, dict[str,
         return figures, files
     said = unit.clip.said(trace.seconds)
     if unit.codec == OURS:
-        reference, decoded = network.heard_of(said, sound, trace.ends[LISTENER])
+        reference, decoded = aligned(trace.ends[LISTENER], said, sound)
         rate = SAMPLE_RATE_HZ
     else:
         chosen = peers.plan(unit.codec, figures["wire_kbps"])

@@ -143,15 +143,20 @@ class SessionDriver:
         if out:
             self._loop.call_soon_threadsafe(self._send, out)
 
-    def pull_frame(self) -> PlayoutDecision:
+    def pull_frame(self, *, quiet: bool = False) -> PlayoutDecision:
         """What to play in the next slot. Any thread. As Session.pull_frame (which sends nothing)."""
         with self._lock:
-            return self._session.pull_frame(time.monotonic_ns())
+            return self._session.pull_frame(time.monotonic_ns(), quiet=quiet)
 
     def stats(self) -> Stats:
         """A copy of the statistics. Any thread."""
         with self._lock:
             return self._session.stats
+
+    def late_curve(self) -> list[tuple[float, float]]:
+        """As Session.late_curve. Any thread."""
+        with self._lock:
+            return self._session.late_curve
 
     async def __aenter__(self) -> SessionDriver:
         return self

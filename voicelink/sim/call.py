@@ -17,10 +17,12 @@ from typing import Final
 import numpy as np
 
 from voicelink.core.events import (
+    ComfortNoise,
     Conceal,
     Connected,
     Ended,
     Event,
+    Heal,
     IncomingCall,
     PeerReport,
     Play,
@@ -39,8 +41,10 @@ from voicelink.sim.scenario import Scenario
 from voicelink.sim.scheduler import Scheduler
 from voicelink.sim.timedlink import TimedLink
 from voicelink.sim.trace import (
+    COMFORT,
     CONCEAL,
     DROPPED,
+    HEAL,
     LOST,
     NO_FRAME,
     PLAY,
@@ -70,6 +74,7 @@ _FRAMES_TO_COMPLETE: Final = (WINDOW_SAMPLES - FRAME_SAMPLES) // FRAME_SAMPLES
 _MAX_SKIPS: Final = 4
 _PHASE_STEPS: Final = 1_000_000
 _PARTS: Final = 100
+_MAX_US: Final = (1 << 31) - 1
 
 
 def simulate(scenario: Scenario, progress: Callable[[float], None] | None = None) -> Trace:
@@ -169,7 +174,8 @@ class _End(Host):
         self._encode_ns = round(scenario.encode_ms * NS_PER_MS)
         self._frame = self._slot = 0
         self._kind, self._bits, self._sent_bits = array("B"), array("B"), array("B")
-        self._index, self._held = array("i"), array("H")
+        self._index, self._held, self._lag = array("i"), array("H"), array("B")
+        self._target_us, self._level_us = array("i"), array("i")
         self._sent_ns, self._came_ns = array("q"), array("q")
         self._bytes, self._newest = array("i"), array("i")
 
@@ -214,25 +220,34 @@ class _End(Host):
         """The loudspeaker wants its next slot."""
         skips = 0
         while self._note(self.session.pull_frame(self._scheduler.now_ns), skips):
-            skips += 1
+            skips += self._kind[-1] == SKIP
         self._slot += 1
         self._scheduler.at(self._loudspeaker.frame_ns(self._slot), self._play)
 
     def _note(self, decision: PlayoutDecision, skips: int) -> bool:
         """Record one decision; whether the slot is still to be filled."""
-        kind, index, bits = WAIT, NO_FRAME, 0
-        if isinstance(decision, (Play, Skip)):
-            again = isinstance(decision, Skip) and skips < _MAX_SKIPS
-            kind, index, bits = SKIP if again else PLAY, decision.frame.index, decision.frame.bits
-        elif isinstance(decision, Conceal):
-            kind, index = CONCEAL, decision.index
+        kind, index, bits, lag = WAIT, NO_FRAME, 0, 0
+        if isinstance(decision, Play):
+            kind, frame, lag = PLAY, decision.frame, decision.lag
+            index, bits = frame.index, frame.bits
+        elif isinstance(decision, (Conceal, ComfortNoise)):
+            kind, index = CONCEAL if isinstance(decision, Conceal) else COMFORT, decision.index
+        elif isinstance(decision, (Skip, Heal)):
+            kind, index, bits = HEAL, decision.frame.index, decision.frame.bits
+            if isinstance(decision, Skip):
+                kind = SKIP if skips < _MAX_SKIPS else PLAY
         elif isinstance(decision, Stretch):
             kind = STRETCH
         self._kind.append(kind)
         self._index.append(index)
         self._bits.append(bits)
-        self._held.append(self.session.frames_held)
-        return kind == SKIP
+        self._lag.append(lag)
+        buffer = self.session.playout
+        self._held.append(buffer.frames_held if buffer is not None else 0)
+        self._target_us.append(buffer.estimator.target_ns // 1000 if buffer is not None else 0)
+        level_us = (buffer.level_ns or 0) // 1000 if buffer is not None else 0
+        self._level_us.append(level_us if level_us < _MAX_US else _MAX_US)
+        return kind in (SKIP, HEAL)
 
     def trace(self, start_ns: int) -> EndTrace:
         """The record, in times from `start_ns`."""
@@ -246,6 +261,9 @@ class _End(Host):
             np.frombuffer(self._kind, np.uint8),
             np.frombuffer(self._index, np.int32),
             np.frombuffer(self._bits, np.uint8),
+            np.frombuffer(self._lag, np.uint8),
+            np.frombuffer(self._target_us, np.int32),
+            np.frombuffer(self._level_us, np.int32),
             np.frombuffer(self._held, np.uint16),
             np.frombuffer(self._sent_bits, np.uint8),
             np.frombuffer(self._sent_ns, np.int64) - start_ns,

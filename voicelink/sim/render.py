@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from voicelink.core.events import LAG_STEPS
 from voicelink.sim.trace import CONCEAL, KINDS, PLAY, EndTrace, Trace
 from voicelink.units import FRAME_SAMPLES
 
@@ -78,11 +79,14 @@ def aligned(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """What was said to `end` and what it heard of that, slot by slot, both float32 [n].
 
-    Each slot that played or concealed frame t stands against samples 256 t .. 256 t + 255 of what was said, so delay
+    Each slot that played or concealed frame t stands against samples 256 t .. 256 t + 255 of what was said (with a lag,
+    against those so much before), so delay
     counts for nothing, and every loss, coding error and concealment does.
     """
-    said_at, heard_at = end.index.astype(np.int64) * FRAME_SAMPLES, end.slot * FRAME_SAMPLES
-    fits = np.isin(end.kind, (PLAY, CONCEAL)) & (said_at + FRAME_SAMPLES <= len(said))
+    lag_samples = end.lag.astype(np.int64) * FRAME_SAMPLES // LAG_STEPS
+    said_at, heard_at = end.index.astype(np.int64) * FRAME_SAMPLES - lag_samples, end.slot * FRAME_SAMPLES
+    fits = np.isin(end.kind, (PLAY, CONCEAL)) & (said_at >= 0) & (said_at + FRAME_SAMPLES <= len(said))
+    fits &= heard_at + FRAME_SAMPLES <= len(heard)
     within = np.arange(FRAME_SAMPLES)
     return said[said_at[fits, None] + within].reshape(-1), heard[heard_at[fits, None] + within].reshape(-1)
 
@@ -99,12 +103,14 @@ def _longest(traces: Sequence[Trace], bits: NDArray[np.uint8], speaker: int) -> 
 
 
 def _stream(end: EndTrace, codes: NDArray[np.float32]) -> Stream:
-    """An end's decisions as steps of a decoder. A frame that was never sent (a damaged index) is concealed."""
+    """An end's decisions as steps of a decoder. A frame that was never sent (a damaged index) is passed over."""
     from voicelink.codec import batch  # noqa: PLC0415 (brings the codec)
 
     steps = np.array([getattr(batch, _STEPS[kind]) for kind in KINDS], np.uint8)[end.kind]
-    unknown = np.isin(steps, (batch.PLAY, batch.SKIP)) & (end.index >= len(codes))
-    return batch.Stream(np.where(unknown, batch.CONCEAL, steps).astype(np.uint8), end.index, end.bits, codes)
+    unknown = end.index >= len(codes)
+    steps[unknown & (steps == batch.PLAY)] = batch.CONCEAL
+    steps[unknown & (steps == batch.SKIP)] = batch.HEAL
+    return batch.Stream(steps, end.index, end.bits, codes, end.lag)
 
 
 def _shifted(progress: Callable[[float], None] | None, begin: float, share: float) -> Callable[[float], None] | None:
@@ -112,4 +118,12 @@ def _shifted(progress: Callable[[float], None] | None, begin: float, share: floa
 
 
 #: What the decoder does for each kind of decision, as `client/playout.py`.
-_STEPS: Final = {"wait": "PAUSE", "play": "PLAY", "conceal": "CONCEAL", "stretch": "INSERT", "skip": "SKIP"}
+_STEPS: Final = {
+    "wait": "PAUSE",
+    "play": "PLAY",
+    "conceal": "CONCEAL",
+    "stretch": "STRETCH",
+    "skip": "SKIP",
+    "comfort": "COMFORT",
+    "heal": "HEAL",
+}

@@ -177,6 +177,9 @@ def _complete(scenario: Scenario, source: str, folder: Path) -> Scenario:
                 Link(complete.link(way, at_s), way, entries)
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from None
+    if scenario.playout_delay_min_ms > scenario.playout_delay_max_ms:
+        least, most = scenario.playout_delay_min_ms, scenario.playout_delay_max_ms
+        raise ConfigError(f"{source}: playout_delay_min_ms = {least} is above playout_delay_max_ms = {most}")
     low, high = scenario.frames_per_packet_min, scenario.frames_per_packet_max
     if not low <= scenario.frames_per_packet <= high:
         raise ConfigError(f"{source}: frames_per_packet = {scenario.frames_per_packet} is outside {low}..{high}")

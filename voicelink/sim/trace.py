@@ -15,22 +15,23 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from voicelink.core.events import LAG_STEPS
 from voicelink.core.stats import Samples
 from voicelink.errors import ConfigError
 from voicelink.units import FRAME_SAMPLES, NS_PER_MS, NS_PER_S, SAMPLE_RATE_HZ, bitrate_bps, frames_to_ns
 
 Ints = NDArray[np.int64]
 
-#: `kind` of a slot. WAIT: nothing to play yet; STRETCH: a guessed frame put in, no media time passes; SKIP: decoded,
-#: not heard, and no slot: the row after it fills the slot.
-WAIT, PLAY, CONCEAL, STRETCH, SKIP = range(5)
-KINDS: Final = ("wait", "play", "conceal", "stretch", "skip")
+#: `kind` of a row. WAIT: nothing to play yet; STRETCH: no new frame; COMFORT: announced silence. Two fill no slot, and
+#: the row after them does: SKIP, decoded and not heard, and HEAL, a late frame that mends the decoder's state.
+WAIT, PLAY, CONCEAL, STRETCH, SKIP, COMFORT, HEAL = range(7)
+KINDS: Final = ("wait", "play", "conceal", "stretch", "skip", "comfort", "heal")
 NO_FRAME: Final = -1
 #: `came_ns` of a packet that did not: lost, dropped by the bottleneck's queue, or still on its way at the end.
 LOST, DROPPED, UNDERWAY = -1, -2, -3
 #: A block is handed to the loudspeaker one period before its first sample leaves it, as in a real call.
 OUTPUT_LATENCY_NS: Final = frames_to_ns(1)
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,17 @@ class EndTrace:
     loudspeaker: Clock
     # What it heard, a row a decision.
     kind: NDArray[np.uint8]
-    """WAIT, PLAY, CONCEAL, STRETCH or SKIP."""
+    """One of `KINDS` by number."""
     index: NDArray[np.int32]
     """The other end's frame; NO_FRAME for WAIT and STRETCH."""
     bits: NDArray[np.uint8]
-    """Bits of the frame played or skipped; 0 otherwise."""
+    """Bits of the frame played, skipped or healed with; 0 otherwise."""
+    lag: NDArray[np.uint8]
+    """How far what is heard of a PLAY lies before its frame, in 1/LAG_STEPS of a frame."""
+    target_us: NDArray[np.int32]
+    """Delay after the fastest frame that the jitter buffer aimed at."""
+    level_us: NDArray[np.int32]
+    """Delay at which the slot was played."""
     held: NDArray[np.uint16]
     """Frames in the jitter buffer after the decision."""
     # What it sent.
@@ -92,7 +99,7 @@ class EndTrace:
     @property
     def slot(self) -> Ints:
         """Of each decision, the loudspeaker's slot (256 samples each) that it belongs to, from 0."""
-        fills = (self.kind != SKIP).astype(np.int64)
+        fills = ((self.kind != SKIP) & (self.kind != HEAL)).astype(np.int64)
         slots: Ints = np.cumsum(fills) - fills
         return slots
 
@@ -127,7 +134,8 @@ class Trace:
         """
         end, other = self.ends[listener], self.ends[1 - listener]
         played = end.kind == PLAY
-        leave = end.pull_ns[played] + OUTPUT_LATENCY_NS + round(self.scenario["decode_ms"] * NS_PER_MS)
+        lag_ns = end.lag[played].astype(np.int64) * frames_to_ns(1) // LAG_STEPS
+        leave = end.pull_ns[played] + lag_ns + OUTPUT_LATENCY_NS + round(self.scenario["decode_ms"] * NS_PER_MS)
         captured = other.microphone.frames_ns(end.index[played].astype(np.int64))
         delays: Ints = leave - captured
         return delays
@@ -143,10 +151,11 @@ class Trace:
             "wire_kbps": round(wire_bytes * 8 / 2 / self.seconds / 1000, 3),
             **total,
             "late": total["frames_late"],
-            "healed": total["frames_recovered"],
+            "healed": total["frames_healed"],
             "interruptions": total["interruption_count"],
             "mouth_to_ear_ms": _percentiles(delays),
             "buffer_ms": self._buffer_ms(),
+            "target_ms": round(total["target_ns"] / max(total["slots"], 1) / NS_PER_MS, 2),
             "seconds": self.seconds,
             "trace_digest": self.digest(),
         }
@@ -192,7 +201,7 @@ class Trace:
 
 # ---- helpers -------------------------------------------------------------------------------------
 _ARRAYS: Final = (
-    *("kind", "index", "bits", "held", "sent_bits"),
+    *("kind", "index", "bits", "lag", "target_us", "level_us", "held", "sent_bits"),
     *("packet_sent_ns", "packet_came_ns", "packet_bytes", "packet_frame"),
 )
 
