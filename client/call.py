@@ -33,8 +33,6 @@ class CallPlan:
     session: SessionSettings
     target: str | None = None
     server: str | None = None
-    label: str = ""
-    """Under which the key of who is called without a server is remembered; by default the address."""
     local: Address = ("0.0.0.0", 0)
     seconds: float | None = None
     """Hang up so long after the call was answered."""
@@ -44,6 +42,8 @@ class CallPlan:
     """Who we are and whom we know; None for a key of this call alone."""
     remember: Callable[[str, bytes], None] | None = None
     """Called with label and key of a peer met for the first time."""
+    label: str = ""
+    """Under which the key of who is called without a server is remembered; by default the address."""
 
 
 @dataclass(frozen=True)
