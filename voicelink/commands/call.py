@@ -185,6 +185,8 @@ def _run(
     from voicelink.secure.identity import Credentials, psk_of  # noqa: PLC0415
     from voicelink.sim.tracefile import open_link  # noqa: PLC0415
 
+    if server is not None:
+        parse_address(server)  # before devices are opened: what was typed wrong is told first
     store = KeyStore(Path(settings.keys.folder).expanduser() if settings.keys.folder else None)
     passphrase = settings.keys.passphrase
     psk = psk_of(passphrase) if passphrase else None
