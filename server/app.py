@@ -39,9 +39,7 @@ async def main_async(
     A call that is relayed then is given `settings.drain_s` to end; a second signal cuts that short.
     """
     (sockets,), web = await _bind(settings, 1)
-    stops = Stops(stop)
-    with _signals_call(stops.signalled):
-        await First(settings, sockets, web).run(stops, lambda: _announce(sockets, web, say, json_output))
+    await _alone(settings, sockets, web, say, json_output, stop)
 
 
 def run_server(
@@ -72,8 +70,9 @@ async def _alone(
     web: socket.socket | None,
     say: Callable[[str], None],
     json_output: bool,
+    stop: asyncio.Event | None = None,
 ) -> None:
-    stops = Stops()
+    stops = Stops(stop)
     with _signals_call(stops.signalled):
         await First(settings, sockets, web).run(stops, lambda: _announce(sockets, web, say, json_output))
 

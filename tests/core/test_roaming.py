@@ -43,6 +43,15 @@ def heard_again_ms(world: World, listener: Address, limit_ms: int = 60_000) -> i
     return (world.now_ns - start_ns) // 1_000_000
 
 
+def move_a(world: World) -> Session:
+    """Give the end at A the address A2, which it does not know of yet."""
+    session = world.machines.pop(A)
+    assert isinstance(session, Session)
+    world.machines[A2] = session
+    world.events[A2] = world.events.pop(A)
+    return session
+
+
 def both_talk(world: World, seconds: float, ends: tuple[Address, Address] = (A, B)) -> None:
     """Frames both ways, sent while the world runs otherwise."""
     from tests.core.world import frame
@@ -90,8 +99,7 @@ def test_a_relayed_call_goes_on_after_its_server_was_restarted(world: World, dow
 @RELAY_ONLY
 def test_a_relayed_call_follows_an_end_to_another_address(world: World) -> None:
     both_talk(world, 20.0)
-    world.machines[A2] = world.machines.pop(A)
-    world.events[A2] = world.events.pop(A)
+    move_a(world)
     assert max(heard_again_ms(world, end) for end in (A2, B)) <= 2_000
     world.run_ms(3000)
     server = world.machines[SERVER]
@@ -102,11 +110,7 @@ def test_a_relayed_call_follows_an_end_to_another_address(world: World) -> None:
 def test_a_direct_call_follows_an_end_to_another_address(world: World) -> None:
     both_talk(world, 20.0)
     assert world.machines[B].state is State.CONNECTED
-    session = world.machines.pop(A)
-    world.machines[A2] = session
-    world.events[A2] = world.events.pop(A)
-    assert isinstance(session, Session)
-    session.local_addresses = [A2]
+    move_a(world).local_addresses = [A2]
     assert max(heard_again_ms(world, end) for end in (A2, B)) <= 500
     world.run_ms(5000)
     paths = [e for e in world.events[B] if isinstance(e, ev.PathChanged)]
@@ -119,11 +123,7 @@ def test_behind_filtering_nats_a_moved_end_is_met_through_the_relay_and_then_dir
     world.link = FilteringLink()
     world.run_ms(1000)
     both_talk(world, 30.0)
-    session = world.machines.pop(A)
-    world.machines[A2] = session
-    world.events[A2] = world.events.pop(A)
-    assert isinstance(session, Session)
-    session.local_addresses = [A2]
+    move_a(world).local_addresses = [A2]
     assert max(heard_again_ms(world, end) for end in (A2, B)) <= 5_000
     world.run_ms(5000)
     for end, other in ((A2, B), (B, A2)):

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from voicelink.codec.bvrnn import Bvrnn, BvrnnConfig, sent_mask
 from voicelink.codec.mel import INPUT_SCALE, N_MELS
 from voicelink.train import augment
-from voicelink.train.data import FIRST_FRAME, LogMel, Segment, SpeechData
+from voicelink.train.data import FIRST_FRAME, LogMel, Segment, SpeechData, stack
 from voicelink.train.export import load_coder
 from voicelink.train.fast_bvrnn import Coded, FastLoop
-from voicelink.train.joint import ThroughVocoder, as_segment
+from voicelink.train.joint import ThroughVocoder
 from voicelink.train.loop import clip_gradients
 from voicelink.train.mel_loss import MelDistance
 
@@ -130,7 +130,7 @@ class CoderTask:
         That is the sound of the last streams, as many as go through a vocoder.
         """
         frames = self.recipe["frames"]
-        rows, tracks, levels, keep = [], [], [], torch.ones(len(self.streams), 1)
+        rows, levels, keep = [], [], torch.ones(len(self.streams), 1)
         for i, stream in enumerate(self.streams):
             if stream is None or stream.left < frames:
                 first_ever = stream is None
@@ -141,7 +141,6 @@ class CoderTask:
             change = stream.change(self.recipe["augmented"])
             talkers = self._talkers(stream) if change.babble else []
             rows.append(self.data.window(rng, stream.clip, stream.frame, frames, change, talkers))
-            tracks.append(self.data.track(stream.clip, stream.frame, frames))
             levels.append(self.data.levels[stream.clip] * abs(change.gain) * INPUT_SCALE)
             stream.frame += frames
             stream.left -= frames
@@ -149,14 +148,15 @@ class CoderTask:
         with torch.no_grad():
             mel = self.log_mel(torch.from_numpy(np.stack(rows)))
         level = torch.tensor(levels, dtype=torch.float32)
-        segment = self._segment(rows, tracks, level) if self.heard is not None else None
+        segment = self._segment(rows, levels) if self.heard is not None else None
         return mel, torch.tensor([s.bits for s in self.streams]), level, segment
 
-    def _segment(self, rows: list[np.ndarray], tracks: list[np.ndarray], level: Tensor) -> Segment:
+    def _segment(self, rows: list[np.ndarray], levels: list[float]) -> Segment:
         """What the streams sound like that are heard: the last ones, which lose no frames."""
-        count = self.heard.streams
-        bands = [self.data.clips[stream.clip].band_hz for stream in self.streams[-count:]]
-        return as_segment(list(zip(rows[-count:], tracks[-count:], bands, strict=True)), level[-count:])
+        count, frames = self.heard.streams, self.recipe["frames"]
+        tracks = [self.data.track(s.clip, s.frame - frames, frames) for s in self.streams[-count:]]
+        bands = [self.data.clips[s.clip].band_hz for s in self.streams[-count:]]
+        return stack(list(zip(rows[-count:], tracks, bands, levels[-count:], strict=True)))
 
     def _talkers(self, stream: Stream) -> list[tuple[int, int]]:
         """Background talkers of a stream, each as far on in its clip as the stream is in its utterance."""

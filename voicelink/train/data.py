@@ -66,7 +66,7 @@ class SpeechData:
     ) -> Segment:
         """Draw `batch` segments of `frames` frames at a random level and polarity, a share of them `augmented`."""
         chosen = rng.choice(len(self.clips), size=batch, p=self.shares)
-        return _stack([self._one(rng, int(i), frames, level_db, augmented) for i in chosen])
+        return stack([self._one(rng, int(i), frames, level_db, augmented) for i in chosen])
 
     def _one(
         self, rng: np.random.Generator, chosen: int, frames: int, level_db: tuple[float, float], augmented: float
@@ -128,7 +128,8 @@ class SpeechData:
         return levels
 
 
-def _stack(rows: list[Row]) -> Segment:
+def stack(rows: list[Row]) -> Segment:
+    """Samples, F0 track, band in Hz and level of each segment as one batch."""
     audio, f0, band, level = zip(*rows, strict=True)
     return Segment(
         torch.from_numpy(np.stack(audio)),

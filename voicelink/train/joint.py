@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from voicelink.errors import ConfigError
 from voicelink.train.data import Segment
 from voicelink.train.export import load_vocoder
 from voicelink.train.losses import WaveLoss
-from voicelink.train.vocoder import render
+from voicelink.train.vocoder import sound, target
 from voicelink.units import FRAME_SAMPLES
 
 WEIGHTS = ("spectral", "linear", "pesq", "estoi", "mos", "mos_layers")
@@ -42,19 +40,7 @@ class ThroughVocoder:
 
     def __call__(self, mel: Tensor, segment: Segment) -> tuple[Tensor, dict[str, float]]:
         """mel [B, T, 80] as coded, and what it was coded from -> weighted loss, and each before weighting."""
-        made, _ = render(self.vocoder, mel, segment)
+        made = sound(self.vocoder, mel, segment.f0_hz, (segment.f0_hz > 0).float())
         skipped = FRAME_SAMPLES * WARM_UP_FRAMES
-        true = segment.audio[:, 2 * FRAME_SAMPLES : segment.audio.shape[1] - 2 * FRAME_SAMPLES]
-        total, losses = self.loss(made[:, skipped:], true[:, skipped:], segment)
+        total, losses = self.loss(made[:, skipped:], target(segment)[:, skipped:], segment)
         return self.weight * total, losses
-
-
-def as_segment(rows: list[tuple[np.ndarray, np.ndarray, float]], levels: Tensor) -> Segment:
-    """Windows' samples, F0 tracks [T + 2] and bands in Hz, and their levels [B] in the codec's scale."""
-    audio, f0_hz, band_hz = zip(*rows, strict=True)
-    return Segment(
-        torch.from_numpy(np.stack(audio)),
-        torch.from_numpy(np.stack(f0_hz)),
-        torch.tensor(band_hz, dtype=torch.float32),
-        levels,
-    )

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from voicelink.experiments.models import dnsmos_file
+from voicelink.experiments.models import DNSMOS_OVERALL, dnsmos_file
 from voicelink.units import SAMPLE_RATE_HZ
 
-RATE_HZ = 16_000
 WINDOW_SAMPLES, HOP_SAMPLES = 320, 160
 TAPS = 48  # of the resampler, in samples of 22.05 kHz
 LEVELS = 7  # convolutions
@@ -23,7 +22,7 @@ POOLED_AFTER = (3, 4, 5)  # convolutions that a 2 x 2 maximum follows
 CALIBRATION = (
     (-0.08397278, 1.22083953, 0.0052439),
     (-0.13166888, 1.60915514, -0.39604546),
-    (-0.06766283, 1.11546468, 0.04602535),
+    DNSMOS_OVERALL,
 )
 
 

@@ -71,20 +71,29 @@ def render(model: HarmonicVocoder, mel: Tensor, segment: Segment, own_f0: int = 
 
     The first `own_f0` segments are driven by the F0 that the network tells, as in use, the others by the true one.
     """
-    batch, frames = mel.shape[:2]
     f0_hz, voiced = segment.f0_hz, (segment.f0_hz > 0).float()
     with torch.autocast(mel.device.type, torch.bfloat16):
-        f0_state, trunk_state = torch.split(model.initial_state(batch).to(mel.device), model.state_sizes, dim=2)
-        logits, _ = model.f0_logits(mel, f0_state)
-        loss = f0_loss(model, logits.float(), f0_hz[:, 2:], voiced[:, 2:])
-        if own_f0:
-            f0_hz, voiced = _with_own(model, logits.detach(), f0_hz, voiced, own_f0)
-        spectrum, _ = model.spectrum(mel, f0_hz[:, 2:], voiced[:, 2:], trunk_state)
+        logits, _ = model.f0_logits(mel, _zero_states(model, mel)[0])
+    loss = f0_loss(model, logits.float(), f0_hz[:, 2:], voiced[:, 2:])
+    if own_f0:
+        f0_hz, voiced = _with_own(model, logits.detach(), f0_hz, voiced, own_f0)
+    return sound(model, mel, f0_hz, voiced), loss
+
+
+def sound(model: HarmonicVocoder, mel: Tensor, f0_hz: Tensor, voiced: Tensor) -> Tensor:
+    """Waveform [B, 256 (T - 1)] of mels [B, T, 80], driven by F0 and voicing [B, T + 2] from a zero state."""
+    batch, frames = mel.shape[:2]
+    with torch.autocast(mel.device.type, torch.bfloat16):
+        spectrum, _ = model.spectrum(mel, f0_hz[:, 2:], voiced[:, 2:], _zero_states(model, mel)[1])
     phase = torch.rand(batch, device=mel.device)
     pulses = pulse_train(f0_hz, voiced, phase)
     noise = torch.randn(batch, FRAME_SAMPLES * (frames + 1), device=mel.device)
-    made = synthesise(spectrum, pulses, noise)[:, FRAME_SAMPLES:-FRAME_SAMPLES]
-    return made, loss
+    return synthesise(spectrum, pulses, noise)[:, FRAME_SAMPLES:-FRAME_SAMPLES]
+
+
+def _zero_states(model: HarmonicVocoder, mel: Tensor) -> tuple[Tensor, ...]:
+    """Of the F0 trunk and of the other one."""
+    return torch.split(model.initial_state(len(mel)).to(mel.device), model.state_sizes, dim=2)
 
 
 def _with_own(
