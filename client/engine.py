@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from voicelink_client.playout import Decoder, Playout
 from voicelink_client.recorder import Recorder
 from voicelink_client.streams import Sink, Source
+from voicelink_client.talker import Talker
 
 from voicelink.audio.level import LevelMeter
 from voicelink.audio.resampler import StreamResampler
@@ -34,15 +35,6 @@ _log = logging.getLogger(__name__)
 CALL_SEARCH_ROUNDS = 0
 
 
-class Encoder(Protocol):
-    """A streaming encoder (`voicelink.codec.stream.Encoder`)."""
-
-    bits: int
-
-    def push(self, block: NDArray[np.float32]) -> list[Frame]:
-        """Frames that these samples complete."""
-
-
 class CallCodec(Protocol):
     """A loaded model (`voicelink.codec.api.Codec`)."""
 
@@ -58,7 +50,10 @@ class CallCodec(Protocol):
 
 
 class MediaPort(Protocol):
-    """What the thread needs of a SessionDriver; both may be called from any thread."""
+    """What the thread needs of a SessionDriver; all may be called from any thread."""
+
+    def send_bits(self) -> int:
+        """Bits a frame to code with; 0: nothing is to be sent."""
 
     def send_frame(self, frame: Frame) -> None:
         """Send a coded frame."""
@@ -94,10 +89,11 @@ class Engine:
         _warm_up(codec)
 
     def start(self, port: MediaPort, bits: int, failed: Callable[[Exception], None]) -> None:
-        """Begin: code at `bits` a frame into `port`, and play what it gives."""
-        encoder: Encoder = self._codec.encoder(self._source.rate_hz, bits, rounds=CALL_SEARCH_ROUNDS)
+        """Begin: code into `port` (at `bits` a frame until it wants others), and play what it gives."""
+        encoder = self._codec.encoder(self._source.rate_hz, bits, rounds=CALL_SEARCH_ROUNDS)
+        talker = Talker(encoder, self._source.rate_hz)
         playout = Playout(self._codec.decoder(), port.pull_frame)
-        args = (port, encoder, playout, failed)
+        args = (port, talker, playout, failed)
         self._thread = threading.Thread(target=self._guard, args=args, name="codec", daemon=True)
         self._cpu_ns = time.process_time_ns()
         self.started_ns = time.monotonic_ns()
@@ -140,14 +136,14 @@ class Engine:
         """Times that captured sound was lost."""
         return self._source.overruns
 
-    def _guard(self, port: MediaPort, encoder: Encoder, playout: Playout, failed: Callable[[Exception], None]) -> None:
+    def _guard(self, port: MediaPort, talker: Talker, playout: Playout, failed: Callable[[Exception], None]) -> None:
         try:
-            self._run(port, encoder, playout)
+            self._run(port, talker, playout)
         except Exception as error:
             _log.debug("codec thread", exc_info=True)
             failed(error)
 
-    def _run(self, port: MediaPort, encoder: Encoder, playout: Playout) -> None:
+    def _run(self, port: MediaPort, talker: Talker, playout: Playout) -> None:
         source, sink = self._source, self._sink
         source.start(self.started_ns)
         sink.start(self.started_ns)
@@ -156,16 +152,16 @@ class Engine:
             if sink.wants(now_ns):
                 self._play(playout)
             elif (block := source.read(now_ns)) is not None:
-                self._say(block, encoder, port)
+                self._say(block, talker, port)
             else:
                 wait_ns = min(source.due_ns(now_ns), sink.due_ns(now_ns)) - now_ns
                 self._stop.wait(max(0, wait_ns) / NS_PER_S)
 
-    def _say(self, block: NDArray[np.float32], encoder: Encoder, port: MediaPort) -> None:
+    def _say(self, block: NDArray[np.float32], talker: Talker, port: MediaPort) -> None:
         self.said.push(block)
         if self._recorder is not None:
             self._recorder.said(block)
-        for frame in encoder.push(block):
+        for frame in talker.push(block, port.send_bits()):
             port.send_frame(frame)
 
     def _play(self, playout: Playout) -> None:

@@ -22,6 +22,7 @@ from voicelink.wire.control import (
     Refuse,
     Report,
     Ringing,
+    Status,
     encode_control,
     parse_control,
 )
@@ -75,6 +76,7 @@ CONTROL: st.SearchStrategy[ControlMessage] = st.one_of(
     st.builds(Probe, U32),
     st.builds(Moved, U32, st.lists(ADDRESS, max_size=8).map(tuple)),
     st.builds(Ok, U32, U32),
+    st.builds(Status, U32, *[st.booleans()] * 4, st.integers(0, 0xFFFF), st.integers(1, 64)),
     st.builds(Report, *[U32] * len(fields(Report))),
 )
 TICKET = st.binary(max_size=16)

@@ -9,7 +9,7 @@ import pytest
 
 from voicelink.errors import ControlError, PacketError
 from voicelink.secure.seal import REKEY_AFTER_NS, Opener, ReplayError, Sealer
-from voicelink.wire.control import Hello, Offer, Report, encode_control, parse_control
+from voicelink.wire.control import Hello, Offer, Report, Status, encode_control, parse_control
 from voicelink.wire.handshake import Cookie, Finish, Init, Pattern, Refusal, RefusalCode, Reply, parse_handshake
 from voicelink.wire.packet import Header, Kind, MediaPacket, join, split
 from voicelink.wire.rendezvous import (
@@ -41,6 +41,10 @@ GOOD = {
     "control_report": (
         Header(Kind.CONTROL, 0x01020304, 0),
         Report(9, 4000000000, 17, 250000, 1000, 31, 4, 66, 2300, 61000),
+    ),
+    "control_status": (
+        Header(Kind.CONTROL, 0x01020304, 0),
+        Status(11, muted=True, holding=False, deaf=False, silent=True, frame=65535, bits=32),
     ),
     "server_register": (
         Header(Kind.SERVER, 3, 0),
@@ -79,7 +83,7 @@ def encode(header: Header, value: Any) -> bytes:
             return join(header, encode_request(request, cookie))
         case Retry():
             return join(header, encode_reply(value))
-        case Hello() | Report():
+        case Hello() | Report() | Status():
             return join(header, encode_control(value))
     return join(header, bytes(value))
 
@@ -130,4 +134,4 @@ def test_the_sealer_makes_the_same_bytes() -> None:
 
 def test_all_files_are_tested() -> None:
     assert {p.stem[5:] for p in FOLDER.glob("good_*.bin")} == {*GOOD, *SEALED}
-    assert len(list(FOLDER.glob("bad_*.bin"))) == 44
+    assert len(list(FOLDER.glob("bad_*.bin"))) == 47

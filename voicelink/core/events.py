@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 from voicelink.frame import Frame
 from voicelink.secure.identity import Trust
 from voicelink.settings import Address
+from voicelink.units import MAX_BITS_PER_FRAME
 
 
 class EndReason(StrEnum):
@@ -143,6 +144,27 @@ class PeerReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Condition:
+    """How an end takes part in a call."""
+
+    muted: bool = False
+    """Sends no sound."""
+    holding: bool = False
+    """Has put the other end on hold: nothing is sent either way."""
+    deaf: bool = False
+    """Does not listen; it is sent to all the same."""
+    bits: int = MAX_BITS_PER_FRAME
+    """Most bits a frame that it wants to send and to be sent, 1..64; the range agreed on holds in any case."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerChanged:
+    """The peer takes part in the call in another way than before."""
+
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """The call is over; the last event of a session."""
 
@@ -163,6 +185,7 @@ Event: TypeAlias = (
     | PathChanged
     | ServerClosing
     | PeerReport
+    | PeerChanged
     | Ended
 )
 

@@ -35,8 +35,13 @@ class Media:
                 f"{self._agreed.bits_min}..{self._agreed.bits_max}"
             )
         packets = self._sender.push(frame)
-        if not packets:
-            return []
+        return self._booked(packets) if packets else []
+
+    def flush(self) -> list[bytes]:
+        """The body of the packet that was waiting for more frames, where there is one."""
+        return self._booked(self._sender.flush())
+
+    def _booked(self, packets: list[MediaPacket]) -> list[bytes]:
         bodies = [bytes(packet) for packet in packets]
         self._stats.frames_sent += sum(len(p.frames) for p in packets)
         self._stats.redundant_frames_sent += sum(len(p.redundant) for p in packets)
@@ -58,6 +63,15 @@ class Media:
         ]
         new = [Frame(first + i, packet.bits, payload) for i, payload in enumerate(packet.frames)]
         self._buffer.insert(new, old, now_ns)
+
+    @property
+    def next_index(self) -> int:
+        """Index of the next frame to send, or less."""
+        return self._sender.next_index
+
+    def announce_silence(self, first_index: int, now_ns: int) -> None:
+        """The peer sends nothing from the frame on whose index has the 16 low bits `first_index`."""
+        self._buffer.announce_silence(unwrap(first_index, self._expected_index), now_ns)
 
     @property
     def frames_held(self) -> int:

@@ -41,6 +41,15 @@ class Sender:
             done.append(self._close())
         return done
 
+    @property
+    def next_index(self) -> int:
+        """The least index that the next frame may have."""
+        return self._last_index + 1
+
+    def flush(self) -> list[MediaPacket]:
+        """The packet that was waiting for more frames, where there is one: none will come for now."""
+        return [self._close()] if self._bundle else []
+
     def _close(self) -> MediaPacket:
         new, old = self._bundle, list(self._history)
         bits = min((f.bits for f in old), default=0)

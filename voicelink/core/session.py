@@ -8,8 +8,10 @@ outputs from them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from voicelink.core.events import Agreed, Event, PlayoutDecision, Wait
+from voicelink.core.condition import KEEP_ALIVE_NS, Conditions
+from voicelink.core.events import Agreed, Condition, Event, PeerChanged, PlayoutDecision, Wait
 from voicelink.core.jitter import JitterBuffer
 from voicelink.core.media import Media
 from voicelink.core.reports import Reports
@@ -21,11 +23,14 @@ from voicelink.frame import Frame
 from voicelink.secure.identity import Credentials, Identity
 from voicelink.secure.seal import ENCRYPTED, Protection, ReplayError
 from voicelink.settings import Address, SessionSettings
-from voicelink.units import NS_PER_MS
-from voicelink.wire.control import MAX_MODELS, MAX_NAME_BYTES, Report, parse_control
+from voicelink.units import MAX_BITS_PER_FRAME, NS_PER_MS
+from voicelink.wire.control import MAX_MODELS, MAX_NAME_BYTES, Report, Status, parse_control
 from voicelink.wire.packet import Header, Kind, MediaPacket, split
 from voicelink.wire.rendezvous import parse_reply
 from voicelink.wire.schema import clip
+
+#: Bounds of `set_late_rate`, as those of the setting.
+LEAST_LATE_RATE, MOST_LATE_RATE = 0.0005, 0.2
 
 
 class Session:
@@ -57,6 +62,7 @@ class Session:
         credentials = credentials or Credentials(Identity.generate(entropy))
         self._signalling = Signalling(settings, entropy, local_addresses, self._stats, credentials, protection)
         self._reports = Reports(self._stats)
+        self._conditions = Conditions()
         self._media: Media | None = None
         self._report_ns: int | None = None
         self._connected_ns = 0
@@ -91,6 +97,25 @@ class Session:
         self._signalling.end(now_ns, detail)
         self._after_input(now_ns)
 
+    def set_condition(self, condition: Condition, now_ns: int) -> None:
+        """Mute, hold, stop listening, ask for fewer bits, or the reverse: at once, and the peer is told.
+
+        Before the call it holds from the call's first moment on.
+        """
+        if not 1 <= condition.bits <= MAX_BITS_PER_FRAME:
+            raise LocalProtocolError(f"{condition.bits} bits a frame is outside 1..{MAX_BITS_PER_FRAME}")
+        if condition != self._conditions.own:
+            self._conditions.own = condition
+            self._tell_condition(now_ns)
+
+    def set_late_rate(self, share: float) -> None:
+        """The share of frames that may come too late from now on, 0.0005..0.2: small is safe, large is quick."""
+        if not LEAST_LATE_RATE <= share <= MOST_LATE_RATE:
+            raise LocalProtocolError(f"a late rate of {share} is outside {LEAST_LATE_RATE}..{MOST_LATE_RATE}")
+        self._settings = replace(self._settings, target_late_rate=share)
+        if self._media is not None:
+            self._media.buffer.estimator.target_late_rate = share
+
     # ---- inputs: exactly one, then drain ---------------------------------------------------------
     def handle_datagram(self, data: bytes, source: Address, now_ns: int) -> None:
         """Take one datagram. Never raises for what is in it."""
@@ -122,15 +147,17 @@ class Session:
     def send_frame(self, frame: Frame, now_ns: int) -> None:
         """Send one coded frame; packets leave when `agreed.frames_per_packet` frames are together.
 
-        Dropped in silence after the call's end (the codec thread cannot know yet). Raises
-        LocalProtocolError before Connected, for bits outside the agreed range, and for an index not after
-        the last one.
+        Dropped in silence after the call's end and where nothing is to be sent (`send_bits`): the codec thread cannot
+        know yet. Raises LocalProtocolError before Connected, for bits outside the agreed range, and for an index not
+        after the last one.
         """
         if self.state in (State.ENDING, State.ENDED):
             return
         if self._media is None or self._signalling.link is None:
             raise LocalProtocolError(f"no frame can be sent while {self.state.name.lower()}")
         self._stats.connected_ns = now_ns - self._connected_ns
+        if not self._conditions.is_sending:
+            return
         for body in self._media.send(frame):
             self._signalling.link.send_media(body, now_ns)
 
@@ -177,6 +204,28 @@ class Session:
     def agreed(self) -> Agreed | None:
         """What was negotiated, from IncomingCall (callee) or Connected (caller) on."""
         return self._signalling.agreed
+
+    @property
+    def condition(self) -> Condition:
+        """How we take part in the call."""
+        return self._conditions.own
+
+    @property
+    def peer_condition(self) -> Condition:
+        """How the peer does, as far as it has told."""
+        return self._conditions.peer
+
+    @property
+    def send_bits(self) -> int:
+        """Bits a frame to code with now; 0 where no frames are to be coded: muted, on hold, or not connected."""
+        if self.agreed is None or self.state is not State.CONNECTED or not self._conditions.is_sending:
+            return 0
+        return self._conditions.bits(self.agreed)
+
+    @property
+    def late_rate(self) -> float:
+        """The share of frames that may come too late."""
+        return self._settings.target_late_rate
 
     @property
     def is_silent(self) -> bool:
@@ -238,7 +287,34 @@ class Session:
             if self.state is not State.CONNECTED:
                 return False
             self._signalling.events.append(self._reports.take(message, now_ns))
+        elif known and isinstance(message, Status):
+            self._after_input(now_ns)  # it may be what connected us
+            self._on_status(message, now_ns)
         return known
+
+    def _on_status(self, status: Status, now_ns: int) -> None:
+        before, was_sending = self._conditions.peer, self._conditions.is_sending
+        if self._media is None or not self._conditions.take(status):
+            return
+        if status.silent:
+            self._media.announce_silence(status.frame, now_ns)
+        if self._conditions.peer != before:
+            self._signalling.events.append(PeerChanged(self._conditions.peer))
+        if self._conditions.is_sending != was_sending:
+            self._tell_condition(now_ns)
+
+    def _tell_condition(self, now_ns: int) -> None:
+        """Tell the peer how we take part now, until it confirms; where nothing is sent any more, that is the last."""
+        link, media = self._signalling.link, self._media
+        if self.state is not State.CONNECTED or link is None or media is None:
+            return
+        if not self._conditions.is_sending:
+            for body in media.flush():
+                link.send_media(body, now_ns)
+            self._report_ns = min(now_ns + KEEP_ALIVE_NS, self._report_ns or now_ns)
+        link.exchange.drop(Status)
+        status = self._conditions.status(link.exchange.next_id(), media.next_index)
+        link.request(status, now_ns, self._settings.silence_timeout_ms * NS_PER_MS)
 
     def _after_input(self, now_ns: int) -> None:
         """Follow the state: media and reports live while the call is connected."""
@@ -249,6 +325,8 @@ class Session:
             self._media = Media(self.agreed, self._settings, self._stats)
             self._connected_ns = now_ns
             self._send_report(now_ns)
+            if self._conditions.own != Condition():
+                self._tell_condition(now_ns)
         self._stats.connected_ns = now_ns - self._connected_ns
 
     def _send_report(self, now_ns: int) -> None:
@@ -259,4 +337,7 @@ class Session:
             self._signalling.end(now_ns, "the call's packet numbers are used up; call again")
             return
         link.send(self._reports.make(link.exchange.next_id(), now_ns), link.paths.current, now_ns)
-        self._report_ns = now_ns + self._settings.report_interval_ms * NS_PER_MS
+        interval_ns = self._settings.report_interval_ms * NS_PER_MS
+        if not self._conditions.is_sending:
+            interval_ns = min(interval_ns, KEEP_ALIVE_NS)
+        self._report_ns = now_ns + interval_ns

@@ -99,9 +99,12 @@ class Signalling(Handshakes):
         return True
 
     def on_control(self, message: msg.ControlMessage, source: Address, now_ns: int) -> bool:
-        """Take an authenticated message of our call's peer (reports are not ours); False where it is out of turn."""
+        """Take an authenticated message of our call's peer; False where it is out of turn.
+
+        Reports, and what a status says, are `session.py`'s.
+        """
         link = self._call_link()
-        if self.state is State.ANSWERED and isinstance(message, (msg.Probe, msg.Report)):
+        if self.state is State.ANSWERED and isinstance(message, (msg.Probe, msg.Report, msg.Status)):
             self._connect(Trigger.CONFIRM, now_ns)  # as in on_media
         self.heard(source, now_ns)
         known = True
@@ -118,7 +121,9 @@ class Signalling(Handshakes):
                 self._on_ok(message, source, now_ns)
             case msg.Moved():
                 self._on_moved(message, source, now_ns)
-            case msg.Probe():
+            case msg.Status() if self.state is not State.CONNECTED:
+                known = False  # comes again
+            case msg.Probe() | msg.Status():
                 link.send(msg.Ok(link.exchange.next_id(), message.id), source, now_ns)
         return known
 

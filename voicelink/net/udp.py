@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from voicelink.core.events import Ended, Event, PlayoutDecision
+from voicelink.core.events import Condition, Ended, Event, PlayoutDecision
 from voicelink.core.session import Session
 from voicelink.core.stats import Stats
 from voicelink.errors import LocalProtocolError
@@ -37,7 +37,7 @@ CLOSE_TIMEOUT_S = 2.5
 class SessionDriver:
     """Runs one Session on a UDP socket of the running asyncio loop; `async with` closes it.
 
-    Threads: the machine is behind one lock. `send_frame`, `pull_frame` and `stats` may be called from any
+    Threads: the machine is behind one lock. `send_frame`, `send_bits`, `pull_frame` and `stats` may be called from any
     thread: they hold the lock for some microseconds and never wait for the network; what is to be sent is
     sent by the loop, woken at once. All other methods belong to the loop's thread.
     """
@@ -126,6 +126,14 @@ class SessionDriver:
         """Hang up, cancel or stop listening; `Ended` follows as the last event."""
         self._input(lambda now_ns: self._session.end(now_ns, detail))
 
+    def set_condition(self, condition: Condition) -> None:
+        """As Session.set_condition."""
+        self._input(lambda now_ns: self._session.set_condition(condition, now_ns))
+
+    def set_late_rate(self, share: float) -> None:
+        """As Session.set_late_rate."""
+        self._input(lambda now_ns: self._session.set_late_rate(share))
+
     async def next_event(self) -> Event:
         """Wait for the next event. After Ended there is none: raises LocalProtocolError."""
         if self._over:
@@ -142,6 +150,11 @@ class SessionDriver:
             out = self._session.datagrams_to_send(now_ns)
         if out:
             self._loop.call_soon_threadsafe(self._send, out)
+
+    def send_bits(self) -> int:
+        """As Session.send_bits. Any thread."""
+        with self._lock:
+            return self._session.send_bits
 
     def pull_frame(self, *, quiet: bool = False) -> PlayoutDecision:
         """What to play in the next slot. Any thread. As Session.pull_frame (which sends nothing)."""

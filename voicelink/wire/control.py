@@ -1,6 +1,6 @@
 """Control messages between the two ends of a call: msgpack maps with a kind `t` and an id `id`.
 
-Requests (hello, answer, refuse, end, probe, moved) are sent again until a message with `to` = their id comes
+Requests (hello, answer, refuse, end, probe, moved, status) are sent again until a message with `to` = their id comes
 back; their receiver may see them more than once. Reports need no reply.
 """
 
@@ -17,6 +17,7 @@ from voicelink.wire.schema import (
     blob,
     decode,
     encode,
+    flag,
     from_map,
     integer,
     many,
@@ -129,8 +130,25 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
+class Status:
+    """Either end: how I take part in the call from now on. Answered by Ok; of several the highest id counts."""
+
+    id: int = part(_U32)
+    muted: bool = part(flag)
+    holding: bool = part(flag)
+    deaf: bool = part(flag)
+    """The sender does not listen."""
+    silent: bool = part(flag)
+    """The sender sends no media from `frame` on, whatever the reason."""
+    frame: int = part(integer(0, 0xFFFF))
+    """The 16 low bits of the index of its next frame."""
+    bits: int = part(integer(1, MAX_BITS_PER_FRAME))
+    """Most bits a frame that the sender of this wants to be sent."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ok:
-    """Reply to answer, refuse, end, probe or moved."""
+    """Reply to answer, refuse, end, probe, moved or status."""
 
     id: int = part(_U32)
     to: int = part(_U32)
@@ -155,10 +173,10 @@ class Report:
     buffer_us: int = part(_U32)
 
 
-ControlMessage: TypeAlias = Hello | Ringing | Answer | Refuse | End | Probe | Moved | Ok | Report
+ControlMessage: TypeAlias = Hello | Ringing | Answer | Refuse | End | Probe | Moved | Status | Ok | Report
 
 _CLASSES: Final[dict[str, type[ControlMessage]]] = {
-    cls.__name__.lower(): cls for cls in (Hello, Ringing, Answer, Refuse, End, Probe, Moved, Ok, Report)
+    cls.__name__.lower(): cls for cls in (Hello, Ringing, Answer, Refuse, End, Probe, Moved, Status, Ok, Report)
 }
 
 

@@ -70,6 +70,13 @@ def integer(low: int, high: int) -> Taker:
     return take
 
 
+def flag(value: Any) -> bool:
+    """True or false."""
+    if type(value) is not bool:
+        raise ControlError("not true or false")
+    return value
+
+
 def many(item: Taker, limit: int) -> Taker:
     """A tuple of at most `limit` items."""
 

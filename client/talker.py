@@ -1,0 +1,43 @@
+"""From captured sound to frames: codes as many bits as the call wants, or nothing while nothing is to be sent.
+
+While nothing is sent the encoder stands still, as the other end's decoder does, but frame indices go on with time: the
+gap that they leave tells the other end how long it was.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voicelink.frame import Frame
+from voicelink.units import FRAME_SAMPLES, SAMPLE_RATE_HZ
+
+
+class Encoder(Protocol):
+    """A streaming encoder (`voicelink.codec.stream.Encoder`)."""
+
+    bits: int
+
+    def push(self, block: NDArray[np.float32]) -> list[Frame]:
+        """Frames that these samples complete."""
+
+
+class Talker:
+    """Feeds `encoder` with sound at `rate_hz`."""
+
+    def __init__(self, encoder: Encoder, rate_hz: int) -> None:
+        self._encoder, self._rate_hz = encoder, rate_hz
+        self._unsent_samples = 0
+        """Captured while nothing was sent, at `rate_hz`."""
+
+    def push(self, block: NDArray[np.float32], bits: int) -> list[Frame]:
+        """The frames that float32 [n] completes, at `bits` a frame; none for 0 bits."""
+        if not bits:
+            self._unsent_samples += len(block)
+            return []
+        self._encoder.bits = bits
+        skipped = self._unsent_samples * SAMPLE_RATE_HZ // (self._rate_hz * FRAME_SAMPLES)
+        frames = self._encoder.push(block)
+        return [Frame(f.index + skipped, f.bits, f.payload) for f in frames] if skipped else frames

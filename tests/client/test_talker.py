@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from voicelink_client.talker import Talker
+
+from tests.client.fake_codec import FakeEncoder
+
+BLOCK = np.full(480, 0.1, np.float32)
+
+
+def test_a_change_of_bits_holds_from_the_next_frame_on() -> None:
+    talker = Talker(FakeEncoder(22_050, 32), 22_050)
+    for bits in (32, 8, 64):
+        assert {f.bits for f in talker.push(np.zeros(2_560, np.float32), bits)} == {bits}
+
+
+@pytest.mark.parametrize("rate_hz", [22_050, 48_000, 16_000])
+def test_indices_go_on_with_time_while_nothing_is_sent(rate_hz: int) -> None:
+    coder = FakeEncoder(rate_hz, 32)
+    talker = Talker(coder, rate_hz)
+    first = [f for _ in range(100) for f in talker.push(BLOCK, 32)]
+    coded = coder._index
+    assert [f for _ in range(1_000) for f in talker.push(BLOCK, 0)] == []
+    assert coder._index == coded  # the encoder stood still
+    second = [f for _ in range(100) for f in talker.push(BLOCK, 32)]
+    gap = second[0].index - first[-1].index - 1
+    assert gap == pytest.approx(480_000 * 22_050 / rate_hz / 256, abs=1)
+    indices = [f.index for f in first + second]
+    assert indices == sorted(set(indices))

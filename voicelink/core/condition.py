@@ -1,0 +1,41 @@
+"""How both ends take part in a call: mute, hold, and the most bits a frame that each wants."""
+
+from __future__ import annotations
+
+from voicelink.core.events import Agreed, Condition
+from voicelink.units import NS_PER_MS
+from voicelink.wire.control import Status
+
+#: Reports of an end that sends no media come so often, since they are all that shows that it lives.
+KEEP_ALIVE_NS = 300 * NS_PER_MS
+
+
+class Conditions:
+    """Our own condition and the peer's, and what follows from the two. It sends nothing itself."""
+
+    def __init__(self) -> None:
+        self.own, self.peer = Condition(), Condition()
+        self._peer_status_id = 0
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether we are to send media."""
+        return not (self.own.muted or self.own.holding or self.peer.holding)
+
+    def bits(self, agreed: Agreed) -> int:
+        """Bits a frame to send: the most that was agreed on and that neither end wants less than."""
+        return max(agreed.bits_min, min(agreed.bits_max, self.own.bits, self.peer.bits))
+
+    def status(self, status_id: int, next_index: int) -> Status:
+        """Our condition, for the peer; `next_index` is that of our next frame."""
+        own = self.own
+        silent = not self.is_sending
+        return Status(status_id, own.muted, own.holding, own.deaf, silent, next_index & 0xFFFF, own.bits)
+
+    def take(self, status: Status) -> bool:
+        """Read the peer's condition; False where it is older than what we know."""
+        if status.id <= self._peer_status_id:
+            return False
+        self._peer_status_id = status.id
+        self.peer = Condition(status.muted, status.holding, status.deaf, status.bits)
+        return True
