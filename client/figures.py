@@ -28,7 +28,6 @@ def call_figures(
             "bitrate_bps": bitrate_bps(agreed.bits_max),
             "bits": agreed.bits_max,
             "frames_per_packet": agreed.frames_per_packet,
-            "redundancy": agreed.redundancy,
             "model_id": agreed.model_id,
         }
     if security is not None:

@@ -17,7 +17,7 @@ Address: TypeAlias = tuple[str, int]
 
 DEFAULT_PORT: Final = 47600
 MAX_FRAMES_PER_PACKET: Final = 8
-MAX_REDUNDANCY: Final = 4
+MAX_REDUNDANCY: Final = 8
 
 
 def parse_address(text: str) -> Address:
@@ -80,11 +80,21 @@ class SessionSettings:
     )
     redundancy: int = setting(
         0,
-        "how many of the last frames a packet carries again; the call uses the smaller of both ends'",
+        "how many frames sent before a packet carries again",
         low=0,
         high=MAX_REDUNDANCY,
     )
     redundant_bits: int = setting(0, "bits of a repeated frame; 0 repeats it whole", low=0, high=MAX_BITS_PER_FRAME)
+    redundancy_distance: int = setting(
+        0,
+        "frames between the repeated ones and the packet's first new one; more than a loss burst is long",
+        low=0,
+        high=100,
+    )
+    redundancy_copies: int = setting(1, "how often each frame is repeated, each time the distance later", low=1, high=3)
+    wire_kbps: float = setting(
+        0.0, "most media on the wire each way, kbit/s, IP and UDP headers counted; 0: no limit", low=0.0, high=1000.0
+    )
     target_late_rate: float = setting(
         0.01, "share of frames that may come too late: small is safe, large is quick", low=0.0005, high=0.2
     )

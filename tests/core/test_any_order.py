@@ -21,7 +21,8 @@ from voicelink.settings import Address, SessionSettings
 from voicelink.wire import control as msg
 from voicelink.wire import rendezvous as rv
 from voicelink.wire.handshake import Cookie, Finish, HandshakeMessage, Refusal, RefusalCode, Reply
-from voicelink.wire.packet import Header, Kind, MediaPacket, join
+from voicelink.wire.media import MediaPacket
+from voicelink.wire.packet import Header, Kind, join
 
 OFFERS = (offer_of(BASE), offer_of(SessionSettings(model_ids=("other",))))
 BLOCKED: tuple[set[tuple[Address, Address]], ...] = (set(), {(A, B)}, {(A, B), (B, A)}, {(A, SERVER)})

@@ -15,6 +15,7 @@ from voicelink.core.arrivals import MAX_JUMP, WINDOW, Arrivals
 from voicelink.core.events import Agreed
 from voicelink.core.exchange import Exchange
 from voicelink.core.negotiate import negotiate, offer_of
+from voicelink.core.plan import Plan, Repeat, fixed_plan
 from voicelink.core.sender import Sender
 from voicelink.core.states import TABLE, State, Trigger, after, allowed
 from voicelink.core.stats import Samples, Stats
@@ -22,6 +23,7 @@ from voicelink.errors import LocalProtocolError
 from voicelink.settings import SessionSettings
 from voicelink.units import NS_PER_MS, NS_PER_S, frames_to_ns
 from voicelink.wire.control import End, Offer, Probe
+from voicelink.wire.media import Block, MediaPacket
 
 HERE = ("192.0.2.1", 5)
 OFFER = offer_of(SessionSettings(model_ids=("m",)))
@@ -50,9 +52,9 @@ def test_every_state_is_reachable_and_leads_to_the_end() -> None:
 
 # ---- negotiation ---------------------------------------------------------------------------------
 def test_the_best_that_both_allow() -> None:
-    caller = Offer(("a", "b", "c"), 8, 48, 2, 1, 6, 3)
-    callee = Offer(("c", "b"), 16, 64, 4, 2, 8, 1)
-    assert negotiate(caller, callee) == Agreed("b", 16, 48, 4, 1)
+    caller = Offer(("a", "b", "c"), 8, 48, 2, 1, 6)
+    callee = Offer(("c", "b"), 16, 64, 4, 2, 8)
+    assert negotiate(caller, callee) == Agreed("b", 16, 48, 4, 2, 6)
 
 
 @pytest.mark.parametrize(
@@ -84,39 +86,81 @@ def test_what_is_agreed_is_within_both_offers(caller: Offer, callee: Offer) -> N
         assert agreed.model_id in offer.models
         assert offer.bits_min <= agreed.bits_min <= agreed.bits_max <= offer.bits_max
         assert offer.frames_min <= agreed.frames_per_packet <= offer.frames_max
-        assert agreed.redundancy <= offer.redundancy
+        assert offer.frames_min <= agreed.frames_min <= agreed.frames_max <= offer.frames_max
 
 
 # ---- sender --------------------------------------------------------------------------------------
+def repeated(packet: MediaPacket) -> list[tuple[int, int, int]]:
+    return [(b.distance, len(b.frames), b.bits) for b in packet.blocks]
+
+
 def test_frames_are_bundled_and_repeated() -> None:
-    sender = Sender(2, 3, redundant_bits=16)
+    sender = Sender(Plan(32, 2, (Repeat(0, 3, 16),)))
     packets = [p for i in range(6) for p in sender.push(frame(i))]
-    assert [(p.first_index, len(p.frames), len(p.redundant)) for p in packets] == [(0, 2, 0), (2, 2, 2), (4, 2, 3)]
-    assert packets[2].redundant == tuple(frame(i).truncated(16).payload for i in (1, 2, 3))
-    assert (packets[2].bits, packets[2].redundant_bits) == (32, 16)
+    assert [(p.first_index, len(p.frames)) for p in packets] == [(0, 2), (2, 2), (4, 2)]
+    assert [repeated(p) for p in packets] == [[], [(0, 2, 16)], [(0, 3, 16)]]
+    assert packets[2].blocks[0].frames == tuple(frame(i).truncated(16).payload for i in (1, 2, 3))
+    assert packets[2].bits == 32
+
+
+def test_frames_from_further_back_are_repeated_in_blocks() -> None:
+    sender = Sender(Plan(32, 2, (Repeat(0, 2, 64), Repeat(4, 2, 8))))
+    packets = [p for i in range(10) for p in sender.push(frame(i))]
+    assert [repeated(p) for p in packets[:3]] == [[], [(0, 2, 32)], [(0, 2, 32)]]
+    assert repeated(packets[4]) == [(0, 2, 32), (4, 2, 8)]
+    assert packets[4].blocks[1].frames == tuple(frame(i).truncated(8).payload for i in (2, 3))
+    sender.plan = Plan(32, 1)
+    (bare,) = sender.push(frame(10))
+    assert (bare.blocks, len(bare.frames)) == ((), 1)
 
 
 def test_a_change_of_bits_or_a_gap_closes_the_packet() -> None:
-    sender = Sender(3, 1)
+    sender = Sender(Plan(32, 3, (Repeat(0, 1, 64),)))
     assert sender.push(frame(0, 32)) == []
     (closed,) = sender.push(frame(1, 16))
     assert (closed.first_index, len(closed.frames), closed.bits) == (0, 1, 32)
     (closed,) = sender.push(frame(5, 16))
-    assert (closed.first_index, closed.redundant_bits) == (1, 32)
+    assert (closed.first_index, repeated(closed)) == (1, [(0, 1, 32)])
     assert sender.push(frame(6, 16)) == []
     (full,) = sender.push(frame(7, 16))
-    assert full.redundant == ()  # frame 4 never was
+    assert full.blocks == ()  # frame 4 never was
 
 
 def test_repeated_frames_have_the_fewest_bits_among_them() -> None:
-    sender = Sender(1, 2)
+    sender = Sender(Plan(64, 1, (Repeat(0, 2, 64),)))
     packets = [p for i, bits in enumerate((32, 8, 64)) for p in sender.push(frame(i, bits))]
-    assert packets[2].redundant_bits == 8
-    assert packets[2].redundant == (frame(0, 32).truncated(8).payload, frame(1, 8).payload)
+    assert packets[2].blocks == (Block(0, 8, (frame(0, 32).truncated(8).payload, frame(1, 8).payload)),)
+
+
+AGREED = Agreed("m", 8, 64, 2, 1, 8)
+
+
+def test_a_plan_knows_its_rate_on_the_wire() -> None:
+    plan = Plan(16, 2, (Repeat(4, 2, 12),))
+    packet = MediaPacket(9, 16, (b"ab", b"cd"), (Block(4, 12, (b"ab", b"c`")),))
+    assert plan.packet_bytes == 28 + 7 + 8 + len(bytes(packet))
+    assert plan.wire_bps == pytest.approx(plan.packet_bytes * 8 * 22050 / 256 / 2, abs=1)
+    assert (plan.reach, Plan(16, 2).reach) == (6, 0)
+
+
+@pytest.mark.parametrize("kbps", [5.0, 17.0, 20.0, 60.0])
+@pytest.mark.parametrize("redundancy", [0, 2])
+def test_a_fixed_plan_takes_the_most_bits_that_fit(kbps: float, redundancy: int) -> None:
+    plan = fixed_plan(SessionSettings(wire_kbps=kbps, redundancy=redundancy), AGREED)
+    assert plan.bits in (8, 64) or plan.wire_bps <= 1000 * kbps < replace(plan, bits=plan.bits + 1).wire_bps + 700
+    assert (plan.bits == 8) == (kbps < 18)
+    assert (plan.bits == 64) == (kbps == 60.0)
+
+
+def test_copies_lie_the_same_distance_apart() -> None:
+    settings = SessionSettings(redundancy=2, redundancy_distance=3, redundancy_copies=2, redundant_bits=10)
+    assert fixed_plan(settings, AGREED) == Plan(64, 2, (Repeat(3, 2, 10), Repeat(8, 2, 10)))
+    far = SessionSettings(redundancy=8, redundancy_distance=100, redundancy_copies=3)
+    assert fixed_plan(far, AGREED).repeats == (Repeat(100, 8, 64),)
 
 
 def test_indices_must_rise() -> None:
-    sender = Sender(2)
+    sender = Sender(Plan(32, 2))
     sender.push(frame(4))
     with pytest.raises(LocalProtocolError, match="frame 4 after frame 4"):
         sender.push(frame(4))

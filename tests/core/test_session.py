@@ -223,9 +223,8 @@ def test_reports_carry_loss_and_round_trip() -> None:
 def test_redundancy_recovers_what_loss_took() -> None:
     world = World(LossyLink())
     world.session(A, redundancy=2)
-    world.session(B, redundancy=4)
+    world.session(B)  # each end decides for itself what it sends
     world.connect()
-    assert world.machines[A].agreed.redundancy == 2
     world.link.loss = 0.1
     world.talk(A, B, 20.0)
     stats = world.machines[B].stats

@@ -24,7 +24,8 @@ from voicelink.secure.seal import Sealer
 from voicelink.settings import Address
 from voicelink.wire.control import encode_control, parse_control
 from voicelink.wire.handshake import parse_handshake
-from voicelink.wire.packet import Kind, MediaPacket, split
+from voicelink.wire.media import Block, Feedback, MediaPacket, PauseNotice
+from voicelink.wire.packet import Kind, split
 from voicelink.wire.rendezvous import parse_reply, parse_request
 
 from .mutate import mutated
@@ -189,4 +190,7 @@ class Targets:
         self.bodies[Kind.CONTROL] = [encode_control(peer_message(self.rng)) for _ in range(60)]
         for i in range(40):
             frames = tuple(frame(i, 24).payload for _ in range(self.rng.randint(1, 8)))
-            self.bodies[Kind.MEDIA].append(bytes(MediaPacket(i, 24, frames, 24, frames[:1])))
+            told = Feedback(i, i, 4, 3, 20, -1, 9, 190) if i % 2 else None
+            pause = MediaPacket(i, 0, (), feedback=told, pause=PauseNotice(i, bytes(range(8))))
+            self.bodies[Kind.MEDIA].append(bytes(pause))
+            self.bodies[Kind.MEDIA].append(bytes(MediaPacket(i, 24, frames, (Block(i, 24, frames[:1]),))))

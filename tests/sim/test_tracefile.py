@@ -39,7 +39,7 @@ def pcap(packets: list[tuple[int, bytes]]) -> bytes:
     return out
 
 
-@pytest.mark.parametrize("header", [b"\x80\x60%c%c" + bytes(8), b"\x12\1\2\3\4%c%c" + bytes(8)], ids=["rtp", "ours"])
+@pytest.mark.parametrize("header", [b"\x80\x60%c%c" + bytes(8), b"\x13\1\2\3\4%c%c" + bytes(8)], ids=["rtp", "ours"])
 def test_pcap_of_rtp_and_of_our_calls(header: bytes, tmp_path: Path) -> None:
     numbers = [65534, 65535, 1, 2, 3]  # 0 is lost; the counter wraps
     extra_us = [0, 0, 5000, 0, 0]

@@ -63,7 +63,7 @@ def offers(draw: st.DrawFn) -> Offer:
     bits = sorted(draw(st.tuples(st.integers(1, 64), st.integers(1, 64))))
     low, mid, high = sorted(draw(st.tuples(*[st.integers(1, 8)] * 3)))
     models = tuple(draw(st.lists(texts(64), max_size=8)))
-    return Offer(models, bits[0], bits[1], mid, low, high, draw(st.integers(0, 4)))
+    return Offer(models, bits[0], bits[1], mid, low, high)
 
 
 CANDIDATES = st.lists(ADDRESS, max_size=8).map(tuple)
@@ -141,6 +141,8 @@ PLAIN = st.recursive(
 
 @given(CONTROL, st.data())
 def test_any_field_of_any_type_is_taken_or_a_control_error(message: ControlMessage, data: Any) -> None:
+    if isinstance(message, Report):
+        return  # is no map
     plain = msgpack.unpackb(encode_control(message))
     plain[data.draw(st.sampled_from(sorted(plain)))] = data.draw(PLAIN)
     try:
@@ -187,6 +189,6 @@ def test_a_client_message_is_no_control_message() -> None:
 )
 def test_an_address_is_an_ip_address_of_one_machine(host: str) -> None:
     """Anything else might be looked up, or sent to many, when a datagram goes there."""
-    hello = Hello(1, "eve", Offer(("m",), 8, 64, 2, 1, 8, 0), ((host, 5),))
+    hello = Hello(1, "eve", Offer(("m",), 8, 64, 2, 1, 8), ((host, 5),))
     with pytest.raises(ControlError, match=r"hello\.candidates: (host is|not printable)"):
         parse_control(encode_control(hello))

@@ -11,7 +11,8 @@ from voicelink.errors import ControlError, PacketError
 from voicelink.secure.seal import REKEY_AFTER_NS, Opener, ReplayError, Sealer
 from voicelink.wire.control import Hello, Offer, Report, Status, encode_control, parse_control
 from voicelink.wire.handshake import Cookie, Finish, Init, Pattern, Refusal, RefusalCode, Reply, parse_handshake
-from voicelink.wire.packet import Header, Kind, MediaPacket, join, split
+from voicelink.wire.media import Block, Feedback, MediaPacket, PauseNotice
+from voicelink.wire.packet import Header, Kind, join, split
 from voicelink.wire.rendezvous import (
     Register,
     Retry,
@@ -26,13 +27,28 @@ FOLDER = Path(__file__).parents[1] / "fixtures"
 COOKIE = bytes(range(16))
 SECRET = bytes(range(32))
 HANDSHAKE = Header(Kind.HANDSHAKE, 0x01020304, 0)
-HELLO_OFFER = Offer(("h512-harmonic-1a2b3c4d",), 8, 64, 2, 1, 8, 2)
+HELLO_OFFER = Offer(("h512-harmonic-1a2b3c4d",), 8, 64, 2, 1, 8)
+FEEDBACK = Feedback(1000, 1031, 5, 10, 40, -2, 16, 180)
+PAUSE = PauseNotice(3, bytes(range(0x20, 0xA0, 0x10)))
 
 GOOD = {
     "media_plain": (Header(Kind.MEDIA, 0x01020304, 0xFFFE), MediaPacket(0xFFFF, 5, (b"\xb0", b"\x08"))),
     "media_redundant": (
         Header(Kind.MEDIA, 0x01020304, 0xFFFE),
-        MediaPacket(258, 12, (b"\xab\xc0",), 4, (b"\x10", b"\x20")),
+        MediaPacket(258, 12, (b"\xab\xc0",), (Block(0, 4, (b"\x10", b"\x20")),)),
+    ),
+    "media_far": (
+        Header(Kind.MEDIA, 0x01020304, 0xFFFE),
+        MediaPacket(258, 12, (b"\xab\xc0",), (Block(0, 4, (b"\x10",)), Block(5, 8, (b"\x23", b"\x45"))), spurt=True),
+    ),
+    "media_feedback": (
+        Header(Kind.MEDIA, 0x01020304, 0xFFFE),
+        MediaPacket(0xFFFF, 5, (b"\xb0", b"\x08"), feedback=FEEDBACK),
+    ),
+    "media_pause": (Header(Kind.MEDIA, 0x01020304, 0xFFFE), MediaPacket(258, 0, (), pause=PAUSE)),
+    "media_pause_more": (
+        Header(Kind.MEDIA, 0x01020304, 0xFFFE),
+        MediaPacket(258, 0, (), (Block(3, 4, (b"\x10", b"\x20")),), feedback=FEEDBACK, pause=PAUSE),
     ),
     "control_hello": (
         Header(Kind.CONTROL, 0x01020304, 0),
@@ -134,4 +150,4 @@ def test_the_sealer_makes_the_same_bytes() -> None:
 
 def test_all_files_are_tested() -> None:
     assert {p.stem[5:] for p in FOLDER.glob("good_*.bin")} == {*GOOD, *SEALED}
-    assert len(list(FOLDER.glob("bad_*.bin"))) == 47
+    assert len(list(FOLDER.glob("bad_*.bin"))) == 53

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voicelink.errors import PacketError
-from voicelink.wire.packet import Header, Kind, MediaPacket, is_media, join, split
+from voicelink.wire.media import Block, Feedback, MediaPacket, PauseNotice
+from voicelink.wire.packet import Header, Kind, is_media, join, split
 
 
 def payloads(bits: int, low: int, high: int) -> st.SearchStrategy[tuple[bytes, ...]]:
@@ -16,11 +17,25 @@ def payloads(bits: int, low: int, high: int) -> st.SearchStrategy[tuple[bytes, .
 
 
 @st.composite
+def blocks(draw: st.DrawFn) -> Block:
+    bits = draw(st.integers(1, 64))
+    return Block(draw(st.integers(0, 127)), bits, draw(payloads(bits, 1, 8)))
+
+
+U16 = st.integers(0, 0xFFFF)
+U8 = st.integers(0, 0xFF)
+FEEDBACKS = st.builds(Feedback, U16, U16, U8, U8, U16, st.integers(-128, 127), U8, U16)
+PAUSES = st.builds(PauseNotice, U16, st.binary(min_size=8, max_size=8))
+
+
+@st.composite
 def packets(draw: st.DrawFn) -> MediaPacket:
-    bits, old_bits = draw(st.integers(1, 64)), draw(st.integers(1, 64))
-    old = draw(payloads(old_bits, 0, 8))
-    new = draw(payloads(bits, 1, 8))
-    return MediaPacket(draw(st.integers(0, 0xFFFF)), bits, new, old_bits if old else 0, old)
+    bits, first = draw(st.integers(1, 64)), draw(U16)
+    repeated = tuple(draw(st.lists(blocks(), max_size=3)))
+    told = draw(st.none() | FEEDBACKS)
+    if draw(st.booleans()):
+        return MediaPacket(first, 0, (), repeated, feedback=told, pause=draw(PAUSES))
+    return MediaPacket(first, bits, draw(payloads(bits, 1, 8)), repeated, draw(st.booleans()), told)
 
 
 @given(packets())
@@ -53,8 +68,17 @@ def test_a_flipped_bit_is_another_packet_or_a_packet_error(packet: MediaPacket, 
 def test_the_sizes_that_the_documentation_promises() -> None:
     two = MediaPacket(0, 16, (b"ab", b"cd"))
     assert len(join(Header(Kind.MEDIA, 1, 2), bytes(two))) == 7 + 4 + 4
-    again = MediaPacket(2, 16, (b"ef", b"gh"), 16, (b"ab", b"cd"))
-    assert len(bytes(again)) == 4 + 1 + 8
+    again = MediaPacket(2, 16, (b"ef", b"gh"), (Block(0, 16, (b"ab", b"cd")),))
+    assert len(bytes(again)) == 4 + 2 + 8
+    told = MediaPacket(2, 16, (b"ef", b"gh"), feedback=Feedback(0, 0, 0, 0, 0, 0, 0, 0))
+    assert len(bytes(told)) == 4 + 12 + 4
+    assert len(bytes(MediaPacket(2, 0, (), pause=PauseNotice(0, bytes(8))))) == 4 + 10
+
+
+def test_feedback_is_brought_into_its_ranges() -> None:
+    big = Feedback(1 << 16, (1 << 16) + 5, 300, 1000, 70_000, 500, 400, 99_999)
+    assert big == Feedback(0, 5, 255, 255, 65_535, 127, 255, 65_535)
+    assert Feedback(1, 1, -1, -1, -1, -500, -1, -1) == Feedback(1, 1, 0, 0, 0, -128, 0, 0)
 
 
 @given(st.sampled_from(Kind), st.integers(0, 0xFFFFFFFF), st.integers(0, 1 << 63), st.binary(max_size=99))
@@ -80,11 +104,28 @@ def test_any_bytes_are_a_header_or_a_packet_error(data: bytes) -> None:
         ((0, 8, ()), "0 frames in a packet"),
         ((0, 8, (b"a",) * 9), "9 frames in a packet"),
         ((0, 0, (b"a",)), "0 bits a frame"),
-        ((0, 8, (b"a",), 8, (b"a",) * 9), "9 redundant frames"),
-        ((0, 8, (b"a",), 8, ()), "8 bits for 0 redundant frames"),
-        ((0, 8, (b"a",), 0, (b"a",)), "0 bits for 1 redundant frames"),
+        ((0, 65, (b"a" * 9,)), "65 bits a frame"),
+        ((0, 8, (b"a",), (Block(0, 8, (b"a",)),) * 4), "4 blocks"),
+        ((0, 8, (b"a",), (), False, None, PauseNotice(0, bytes(8))), "a pause that holds frames"),
+        ((0, 0, (), (), True, None, PauseNotice(0, bytes(8))), "a pause that .* starts a talk spurt"),
     ],
 )
 def test_values_without_an_encoding_cannot_be_made(values: tuple[Any, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         MediaPacket(*values)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "message"),
+    [
+        (Block, (128, 8, (b"a",)), "distance 128"),
+        (Block, (0, 8, ()), "0 frames in a block"),
+        (Block, (0, 8, (b"a",) * 9), "9 frames in a block"),
+        (Block, (0, 0, (b"a",)), "0 bits a frame"),
+        (PauseNotice, (1 << 16, bytes(8)), "a pause of 65536 frames"),
+        (PauseNotice, (0, bytes(7)), "comfort noise of 7 bytes"),
+    ],
+)
+def test_parts_without_an_encoding_cannot_be_made(kind: Any, values: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        kind(*values)

@@ -52,8 +52,9 @@ class CallOptions:
     frames_per_packet: Annotated[
         int | None, typer.Option(help="Frames of 11.6 ms wanted in a packet, 1..8 (default 2).")
     ] = None
-    redundancy: Annotated[
-        int | None, typer.Option(help="How many of the last frames a packet repeats, 0..4 (default 0).")
+    redundancy: Annotated[int | None, typer.Option(help="Frames that a packet repeats, 0..8 (default 0).")] = None
+    wire_kbps: Annotated[
+        float | None, typer.Option(metavar="KBPS", help="Most to send, kbit/s, IP and UDP headers counted.")
     ] = None
     passphrase: Annotated[
         str | None,
@@ -80,6 +81,7 @@ class CallOptions:
             "session.bits_max": high,
             "session.frames_per_packet": self.frames_per_packet,
             "session.redundancy": self.redundancy,
+            "session.wire_kbps": self.wire_kbps,
             "session.target_late_rate": self.late,
             "keys.folder": self.keys,
             "keys.passphrase": _ask_passphrase() if self.passphrase == "-" else self.passphrase,

@@ -27,8 +27,9 @@ class PathOptions:
     frames_per_packet: Annotated[int | None, typer.Option(help="Frames of 11.6 ms in a packet, 1..8 (default 2).")] = (
         None
     )
-    redundancy: Annotated[
-        int | None, typer.Option(help="How many of the last frames a packet repeats, 0..4 (default 0).")
+    redundancy: Annotated[int | None, typer.Option(help="Frames that a packet repeats, 0..8 (default 0).")] = None
+    wire_kbps: Annotated[
+        float | None, typer.Option(metavar="KBPS", help="Most to send each way, kbit/s, IP and UDP headers counted.")
     ] = None
 
     def options(self) -> dict[str, Any]:
@@ -41,6 +42,7 @@ class PathOptions:
             "link.seed": self.seed,
             "session.frames_per_packet": self.frames_per_packet,
             "session.redundancy": self.redundancy,
+            "session.wire_kbps": self.wire_kbps,
         }
 
 

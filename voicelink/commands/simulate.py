@@ -42,7 +42,13 @@ class CallOptions:
         ),
     ] = None
     frames_per_packet: Annotated[int | None, typer.Option(help="Frames of 11.6 ms in a packet (default 2).")] = None
-    redundancy: Annotated[int | None, typer.Option(help="How many of the last frames a packet repeats.")] = None
+    redundancy: Annotated[int | None, typer.Option(help="Frames that a packet repeats, 0..8 (default 0).")] = None
+    distance: Annotated[
+        int | None, typer.Option(metavar="FRAMES", help="Frames between the repeated and the new ones (default 0).")
+    ] = None
+    wire_kbps: Annotated[
+        float | None, typer.Option(metavar="KBPS", help="Most to send each way, kbit/s, IP and UDP headers counted.")
+    ] = None
     late: Annotated[
         float | None,
         typer.Option(metavar="SHARE", help="Frames that may come too late: small is safe, large quick (default 0.01)."),
@@ -62,6 +68,8 @@ class CallOptions:
             "bitrate_bps": self.bitrate,
             "frames_per_packet": self.frames_per_packet,
             "redundancy": self.redundancy,
+            "redundancy_distance": self.distance,
+            "wire_kbps": self.wire_kbps,
             "target_late_rate": self.late,
             "playout_delay_ms": None if self.playout_delay is None else round(self.playout_delay),
             "drift_ppm": self.drift,

@@ -40,7 +40,10 @@ class Agreed:
     bits_max: int
     """A sender may use any bits a frame in bits_min..bits_max, and starts at bits_max."""
     frames_per_packet: int
-    redundancy: int
+    """What both ends start with."""
+    frames_min: int
+    frames_max: int
+    """A sender may use any frames a packet in frames_min..frames_max."""
 
 
 @dataclass(frozen=True, slots=True)

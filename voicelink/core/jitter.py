@@ -102,7 +102,7 @@ class JitterBuffer:
     def insert(
         self, new: Sequence[Frame], old: Sequence[Frame], now_ns: int, *, talk_spurt_start: bool = False
     ) -> None:
-        """Take a packet's new frames (at least one, consecutive) and its redundant ones (before them).
+        """Take a packet's new frames (at least one; consecutive, but for those of a pause) and its redundant ones.
 
         `talk_spurt_start`: the sender was silent until now, and the frames between the newest one known and the
         first of these were never sent: they are neither lost nor late, and their slots are comfort noise.

@@ -6,13 +6,15 @@ from voicelink.core.arrivals import Arrivals
 from voicelink.core.delay import DelayEstimator
 from voicelink.core.events import Agreed, PlayoutDecision
 from voicelink.core.jitter import JitterBuffer
+from voicelink.core.plan import Plan, fixed_plan
 from voicelink.core.sender import Sender
 from voicelink.core.stats import Stats
 from voicelink.errors import LocalProtocolError
 from voicelink.frame import Frame
 from voicelink.settings import SessionSettings
 from voicelink.units import NS_PER_MS, frames_to_ns
-from voicelink.wire.packet import MEDIA_OVERHEAD_BYTES, MediaPacket
+from voicelink.wire.media import MediaPacket
+from voicelink.wire.packet import MEDIA_OVERHEAD_BYTES
 from voicelink.wire.seq import unwrap
 
 
@@ -22,7 +24,7 @@ class Media:
     def __init__(self, agreed: Agreed, settings: SessionSettings, stats: Stats) -> None:
         self._agreed = agreed
         self._stats = stats
-        self._sender = Sender(agreed.frames_per_packet, agreed.redundancy, settings.redundant_bits)
+        self._sender = Sender(fixed_plan(settings, agreed))
         self._arrivals = Arrivals(stats)
         self._buffer = JitterBuffer(playout_estimator(settings), stats)
         self._expected_index = 0
@@ -44,7 +46,7 @@ class Media:
     def _booked(self, packets: list[MediaPacket]) -> list[bytes]:
         bodies = [bytes(packet) for packet in packets]
         self._stats.frames_sent += sum(len(p.frames) for p in packets)
-        self._stats.redundant_frames_sent += sum(len(p.redundant) for p in packets)
+        self._stats.redundant_frames_sent += sum(len(b.frames) for p in packets for b in p.blocks)
         self._stats.packets_sent += len(bodies)
         self._stats.bytes_sent += sum(len(b) + MEDIA_OVERHEAD_BYTES for b in bodies)
         return bodies
@@ -55,14 +57,19 @@ class Media:
         if not self._arrivals.take(counter, frames_to_ns(first), size_bytes, now_ns):
             return
         self._expected_index = first + len(packet.frames)
-        old_first = first - len(packet.redundant)
-        old = [
-            Frame(old_first + i, packet.redundant_bits, payload)
-            for i, payload in enumerate(packet.redundant)
-            if old_first + i >= 0
-        ]
+        old = _earlier(packet, first) if packet.blocks else ()
+        if packet.pause is not None:
+            if old:
+                self._buffer.insert(old, (), now_ns)
+            self._buffer.announce_silence(first - packet.pause.since, now_ns)
+            return
         new = [Frame(first + i, packet.bits, payload) for i, payload in enumerate(packet.frames)]
-        self._buffer.insert(new, old, now_ns)
+        self._buffer.insert(new, old, now_ns, talk_spurt_start=packet.spurt)
+
+    @property
+    def plan(self) -> Plan:
+        """What packets hold now."""
+        return self._sender.plan
 
     @property
     def next_index(self) -> int:
@@ -86,6 +93,15 @@ class Media:
     def pull(self, now_ns: int, *, quiet: bool = False) -> PlayoutDecision:
         """What fills the loudspeaker's next slot; see `JitterBuffer.pull`."""
         return self._buffer.pull(now_ns, quiet=quiet)
+
+
+def _earlier(packet: MediaPacket, first: int) -> list[Frame]:
+    """Frames of the blocks of a packet whose first new frame is `first`."""
+    frames = []
+    for block in packet.blocks:
+        at = first - block.distance - len(block.frames)
+        frames += [Frame(at + i, block.bits, payload) for i, payload in enumerate(block.frames) if at + i >= 0]
+    return frames
 
 
 def playout_estimator(settings: SessionSettings) -> DelayEstimator:

@@ -16,7 +16,6 @@ def offer_of(settings: SessionSettings) -> Offer:
         settings.frames_per_packet,
         settings.frames_per_packet_min,
         settings.frames_per_packet_max,
-        settings.redundancy,
     )
 
 
@@ -24,7 +23,7 @@ def negotiate(caller: Offer, callee: Offer) -> Agreed | str:
     """The best that both offers allow, or one sentence that says why there is nothing.
 
     The caller's first model that the callee has too; the common range of bits; the larger wish for frames
-    a packet (the end with the narrower path asks for more) within the common range; the smaller redundancy.
+    a packet (the end with the narrower path asks for more) within the common range.
     """
     model = next((m for m in caller.models if m in callee.models), None)
     if model is None:
@@ -42,7 +41,7 @@ def negotiate(caller: Offer, callee: Offer) -> Agreed | str:
             f"the callee {callee.frames_min}..{callee.frames_max}"
         )
     frames = max(fewest, min(most, max(caller.frames, callee.frames)))
-    return Agreed(model, bits_min, bits_max, frames, min(caller.redundancy, callee.redundancy))
+    return Agreed(model, bits_min, bits_max, frames, fewest, most)
 
 
 def _list(offer: Offer) -> str:

@@ -1,25 +1,25 @@
-"""Frames into media packets: bundling, and the last frames once more."""
+"""Frames into media packets: bundling, earlier frames once more, and pauses."""
 
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
+from voicelink.core.plan import Plan, Repeat
 from voicelink.errors import LocalProtocolError
 from voicelink.frame import Frame
-from voicelink.wire.packet import MediaPacket
+from voicelink.wire.media import MAX_BLOCK_FRAMES, MAX_DISTANCE, Block, MediaPacket
+
+_HISTORY: Final = MAX_DISTANCE + MAX_BLOCK_FRAMES
 
 
 class Sender:
-    """Bundles `frames_per_packet` frames and repeats the `redundancy` frames before them.
+    """Makes packets as `plan` says, which may be set at any time and holds from the next packet on."""
 
-    `redundant_bits` limits the bits of a repeated frame (0: repeat it whole).
-    """
-
-    def __init__(self, frames_per_packet: int, redundancy: int = 0, redundant_bits: int = 0) -> None:
-        self._frames_per_packet = frames_per_packet
-        self._redundant_bits = redundant_bits
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
         self._bundle: list[Frame] = []
-        self._history: deque[Frame] = deque(maxlen=redundancy)
+        self._history: deque[Frame] = deque(maxlen=_HISTORY)  # consecutive, up to the bundle
         self._last_index = -1
 
     def push(self, frame: Frame) -> list[MediaPacket]:
@@ -30,14 +30,15 @@ class Sender:
         """
         if frame.index <= self._last_index:
             raise LocalProtocolError(f"frame {frame.index} after frame {self._last_index}; indices must rise")
-        done = []
-        if self._bundle and (frame.bits != self._bundle[0].bits or frame.index != self._last_index + 1):
+        done, bundle = [], self._bundle
+        follows = frame.index == self._last_index + 1
+        if bundle and (frame.bits != bundle[0].bits or not follows):
             done.append(self._close())
-        if frame.index != self._last_index + 1:
+        if not follows:
             self._history.clear()
         self._bundle.append(frame)
         self._last_index = frame.index
-        if len(self._bundle) == self._frames_per_packet:
+        if len(self._bundle) >= self.plan.frames:
             done.append(self._close())
         return done
 
@@ -51,16 +52,19 @@ class Sender:
         return [self._close()] if self._bundle else []
 
     def _close(self) -> MediaPacket:
-        new, old = self._bundle, list(self._history)
-        bits = min((f.bits for f in old), default=0)
-        if self._redundant_bits:
-            bits = min(bits, self._redundant_bits)
+        new, repeats = self._bundle, self.plan.repeats
+        blocks = self._blocks(repeats) if repeats else ()
         self._history.extend(new)
         self._bundle = []
-        return MediaPacket(
-            new[0].index & 0xFFFF,
-            new[0].bits,
-            tuple(f.payload for f in new),
-            bits,
-            tuple(f.truncated(bits).payload for f in old),
-        )
+        return MediaPacket(new[0].index & 0xFFFF, new[0].bits, tuple([f.payload for f in new]), blocks)
+
+    def _blocks(self, repeats: tuple[Repeat, ...]) -> tuple[Block, ...]:
+        """What there is of the frames to be repeated before those of the bundle."""
+        history, made = self._history, []
+        for repeat in repeats:
+            end = len(history) - repeat.distance
+            frames = [history[i] for i in range(max(0, end - repeat.frames), end)]
+            if frames:
+                bits = min(repeat.bits, *(f.bits for f in frames))
+                made.append(Block(repeat.distance, bits, tuple([f.truncated(bits).payload for f in frames])))
+        return tuple(made)

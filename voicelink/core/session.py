@@ -25,7 +25,8 @@ from voicelink.secure.seal import ENCRYPTED, Protection, ReplayError
 from voicelink.settings import Address, SessionSettings
 from voicelink.units import MAX_BITS_PER_FRAME, NS_PER_MS
 from voicelink.wire.control import MAX_MODELS, MAX_NAME_BYTES, Report, Status, parse_control
-from voicelink.wire.packet import Header, Kind, MediaPacket, split
+from voicelink.wire.media import MediaPacket
+from voicelink.wire.packet import Header, Kind, split
 from voicelink.wire.rendezvous import parse_reply
 from voicelink.wire.schema import clip
 
@@ -220,7 +221,8 @@ class Session:
         """Bits a frame to code with now; 0 where no frames are to be coded: muted, on hold, or not connected."""
         if self.agreed is None or self.state is not State.CONNECTED or not self._conditions.is_sending:
             return 0
-        return self._conditions.bits(self.agreed)
+        most = self._conditions.bits(self.agreed)
+        return most if self._media is None else min(most, self._media.plan.bits)
 
     @property
     def late_rate(self) -> float:

@@ -209,9 +209,10 @@ class _End(Host):
 
     def _code(self) -> None:
         """The microphone has filled a frame, and it has been coded."""
-        self.session.send_frame(Frame(self._frame, self.bits, _payload(self.bits)), self._scheduler.now_ns)
+        bits = min(self.bits, self.session.send_bits or self.bits)
+        self.session.send_frame(Frame(self._frame, bits, _payload(bits)), self._scheduler.now_ns)
         self.send_out()
-        self._sent_bits.append(self.bits)
+        self._sent_bits.append(bits)
         self._frame += 1
         due_ns = self._microphone.frame_ns(self._frame + _FRAMES_TO_COMPLETE) + self._encode_ns
         self._scheduler.at(due_ns, self._code)

@@ -24,7 +24,7 @@ from voicelink.units import MAX_BITS_PER_FRAME, bitrate_bps, bits_per_frame
 
 MODEL_ID: Final = "simulated"
 #: Settings of a session that a scenario sets by itself.
-_OWN: Final = ("name", "model_ids", "bits_min", "bits_max")
+_OWN: Final = ("name", "model_ids", "bits_max")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ class Scenario(LinkSettings, SessionSettings):
         """Settings of one end."""
         values = {f.name: getattr(self, f.name) for f in fields(SessionSettings)}
         used = [self.bits(), *(self.bits(change.at_s) for change in self.changes)]
-        own = {"name": name, "model_ids": (MODEL_ID,), "bits_min": min(used), "bits_max": max(used)}
+        least = min(self.bits_min, *used) if self.wire_kbps else min(used)
+        own = {"name": name, "model_ids": (MODEL_ID,), "bits_min": least, "bits_max": max(used)}
         return SessionSettings(**values | own)
 
     def to_mapping(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Control messages between the two ends of a call: msgpack maps with a kind `t` and an id `id`.
+"""Control messages between the two ends of a call: msgpack maps with kind `t` and id `id`; reports as plain numbers.
 
 Requests (hello, answer, refuse, end, probe, moved, status) are sent again until a message with `to` = their id comes
 back; their receiver may see them more than once. Reports need no reply.
@@ -6,11 +6,12 @@ back; their receiver may see them more than once. Reports need no reply.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import struct
+from dataclasses import dataclass, fields
 from typing import Any, Final, TypeAlias
 
 from voicelink.errors import ControlError
-from voicelink.settings import MAX_FRAMES_PER_PACKET, MAX_REDUNDANCY, Address
+from voicelink.settings import MAX_FRAMES_PER_PACKET, Address
 from voicelink.units import MAX_BITS_PER_FRAME
 from voicelink.wire.schema import (
     address,
@@ -53,8 +54,6 @@ class Offer:
     """Frames a packet wanted, within frames_min..frames_max."""
     frames_min: int = part(integer(1, MAX_FRAMES_PER_PACKET))
     frames_max: int = part(integer(1, MAX_FRAMES_PER_PACKET))
-    redundancy: int = part(integer(0, MAX_REDUNDANCY))
-    """Most redundant frames a packet may carry."""
 
     def __post_init__(self) -> None:
         if self.bits_min > self.bits_max:
@@ -156,37 +155,48 @@ class Ok:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Receiver report, once an interval. Times in us, modulo 2^32; as RFC 3550 section 6.4.1."""
+    """Receiver report, once an interval: ten 32-bit numbers. Times in us, modulo 2^32; as RFC 3550 section 6.4.1."""
 
-    id: int = part(_U32)
-    sent_us: int = part(_U32)
+    id: int
+    sent_us: int
     """The sender's clock when this left."""
-    echo_us: int = part(_U32)
+    echo_us: int
     """`sent_us` of the last report received; meaningless where `held_us` is MAX_U32."""
-    held_us: int = part(_U32)
+    held_us: int
     """How long ago that was; MAX_U32 where none came yet."""
-    received: int = part(_U32)
-    lost: int = part(_U32)
-    late: int = part(_U32)
-    concealed: int = part(_U32)
-    jitter_us: int = part(_U32)
-    buffer_us: int = part(_U32)
+    received: int
+    lost: int
+    late: int
+    concealed: int
+    jitter_us: int
+    buffer_us: int
 
 
 ControlMessage: TypeAlias = Hello | Ringing | Answer | Refuse | End | Probe | Moved | Status | Ok | Report
 
 _CLASSES: Final[dict[str, type[ControlMessage]]] = {
-    cls.__name__.lower(): cls for cls in (Hello, Ringing, Answer, Refuse, End, Probe, Moved, Status, Ok, Report)
+    cls.__name__.lower(): cls for cls in (Hello, Ringing, Answer, Refuse, End, Probe, Moved, Status, Ok)
 }
+
+
+#: A report's first byte, which begins no map, and its numbers: they are always there, and always as long.
+_REPORT_BYTE: Final = 1
+_REPORT: Final = struct.Struct(">B10I")
 
 
 def encode_control(message: ControlMessage) -> bytes:
     """The body of a control datagram."""
+    if isinstance(message, Report):
+        return _REPORT.pack(_REPORT_BYTE, *(getattr(message, f.name) for f in fields(message)))
     return encode_message(message)
 
 
 def parse_control(body: bytes) -> ControlMessage:
     """The message in `body`; `parse_control(encode_control(m)) == m`. Raises ControlError."""
+    if body[:1] == bytes([_REPORT_BYTE]):
+        if len(body) != _REPORT.size:
+            raise ControlError(f"a report of {len(body)} bytes; it has {_REPORT.size}")
+        return Report(*_REPORT.unpack(body)[1:])
     message: ControlMessage = parse_message(body, _CLASSES)
     return message
 
