@@ -21,6 +21,7 @@ from voicelink_client.talker import Talker
 
 from voicelink.audio.level import LevelMeter
 from voicelink.audio.resampler import StreamResampler
+from voicelink.codec.stream import CALL_SEARCH_ROUNDS
 from voicelink.core.events import PlayoutDecision
 from voicelink.frame import Frame
 from voicelink.units import NS_PER_S, SAMPLE_RATE_HZ
@@ -29,10 +30,6 @@ from voicelink.units import NS_PER_S, SAMPLE_RATE_HZ
 SlotObserver = Callable[[PlayoutDecision, int], None]
 
 _log = logging.getLogger(__name__)
-
-#: A call must keep time on half a core, so its encoder takes the network's own codes. Each round of the encoder search
-#: costs another 1 ms a frame (a tenth of a core); files are coded with two.
-CALL_SEARCH_ROUNDS = 0
 
 
 class CallCodec(Protocol):

@@ -59,7 +59,7 @@ RULES: dict[str, Rule] = {
     "voicelink.sim": Rule(
         (*BASE, *v("core", "wire", "secure")),
         ("numpy",),
-        PURE | {"array", "csv", "difflib", "hashlib", "json", "pathlib", "random", "tomllib"},
+        PURE | {"array", "csv", "difflib", "hashlib", "json", "pathlib", "random", "tomllib", "zipfile", "zlib"},
     ),
     "voicelink.experiments": Rule(("voicelink",), (*SCIENCE, *TRAINING, *JUDGES)),
     "voicelink.train": Rule(("voicelink",), (*SCIENCE, *TRAINING)),

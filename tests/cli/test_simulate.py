@@ -80,9 +80,44 @@ def test_audio_of_both_ends(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
     assert {p.name for p in tmp_path.glob("*.wav")} == {"a_said.wav", "b_said.wav", "a_heard.wav", "b_heard.wav"}
 
 
+def test_settings_file_and_environment_stand_below_profile_and_options(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "c.toml").write_text("[link]\nloss = 0.25\ndelay_ms = 7.0\n[session]\nredundancy = 2\nbits_max = 40\n")
+    monkeypatch.setenv("VOICELINK_SESSION_FRAMES_PER_PACKET", "3")
+    config = ("--config", str(tmp_path / "c.toml"))
+    scenario = figures(capsys, *config)["scenario"]
+    assert (scenario["loss"], scenario["redundancy"], scenario["frames_per_packet"]) == (0.25, 2, 3)
+    scenario = figures(capsys, *config, "--profile", "moderate", "--frames-per-packet", "4")["scenario"]
+    assert (scenario["loss"], scenario["delay_ms"], scenario["frames_per_packet"]) == (0.05, 100.0, 4)
+    (tmp_path / "s.toml").write_text("loss = 0.5\n")
+    scenario = figures(capsys, str(tmp_path / "s.toml"), *config)["scenario"]
+    assert (scenario["loss"], scenario["delay_ms"]) == (0.5, 7.0)
+
+
+def test_files_that_cannot_be_written_are_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for name in ("trace.npz", "figures.json"):
+        out = tmp_path / name.partition(".")[0]
+        (out / name).mkdir(parents=True)
+        assert main(["simulate", "--seconds", "1", "--out", str(out)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert str(out / name) in line
+        assert "cannot be written" in line
+
+
 def test_tc_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", "--loss", "0.1", "--delay", "20", "--print-netem", "eth1"]) == 0
     assert capsys.readouterr().out.startswith("tc qdisc replace dev eth1 root")
+
+
+def test_tc_commands_of_both_ways(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text("loss = 0.1\n[back]\nloss = 0.2\n")
+    assert main(["simulate", str(tmp_path / "s.toml"), "--print-netem", "lo"]) == 0
+    one, said, back = capsys.readouterr().out.splitlines()
+    assert one.endswith("loss random 10%")
+    assert said.startswith("#")
+    assert back.startswith("# tc qdisc")
+    assert back.endswith("loss random 20%")
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,15 @@ def test_a_grid_is_every_combination_the_last_key_fastest(tmp_path: Path) -> Non
     assert (sweep.name, sweep.title, sweep.seeds, sweep.rows) == ("my", "T", (1, 2), 12)
     assert sweep.cells[4].scenario.loss == 0.1
     assert sweep.cells[4].scenario.redundancy == 1
-    assert (sweep.view.x, sweep.view.by, sweep.view.heat) == ("redundancy", "loss", ("redundancy", "loss"))
+    assert (sweep.view.x, sweep.view.by, sweep.view.heat) == ("redundancy", ("loss",), ("redundancy", "loss"))
+
+
+def test_curves_are_parted_by_a_list_and_by_default_by_what_a_figure_can_show(tmp_path: Path) -> None:
+    assert load(tmp_path, GOOD + '[report]\nx = "loss"\nby = "redundancy"\n').view.by == ("redundancy",)
+    assert load(tmp_path, GOOD + '[report]\nby = ["loss", "redundancy"]\n').view.by == ("loss", "redundancy")
+    clips = 'clips = ["english"]\ncodecs = ["voicelink", "opus"]\nseeds = 1\n[grid]\n'
+    many = load(tmp_path, clips + "loss = [0.0, 0.1, 0.2, 0.3]\nredundancy = [0, 1, 2]\nburst = [0, 4, 8, 9]\n")
+    assert (many.view.x, many.view.by) == ("loss", ("codec", "redundancy"))
 
 
 def test_grids_are_united_without_doubles(tmp_path: Path) -> None:
@@ -83,6 +91,10 @@ def test_shipped_sweeps_are_the_canonical_ones() -> None:
         ('keep = "some"', "keep = 'some' is unknown"),
         ('[grid]\nloss = [0.1]\n[report]\nx = "los"', "report: x: los is unknown; did you mean loss?"),
         ('[grid]\nloss = [0.1]\n[report]\nheat = ["loss"]', "does not name two axes"),
+        ('[grid]\nloss = [0.1]\n[report]\nby = ["loss", "los"]', "report: by: los is unknown; did you mean loss?"),
+        ("[grid]\nloss = [0.1]\n[report]\nby = 3", "report: by: 3 is unknown"),
+        ('[grid]\nloss = [0.1]\n[report]\nx = ["loss"]', r"x = \['loss'\] is not text"),
+        ('[grid]\nloss = [0.1]\n[report]\nlog = "yes"', "log = 'yes' is not true or false"),
         ("seeds = 999999\n[grid]\nloss = [0.0, 0.1]", "rows are too many"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ from voicelink.errors import ConfigError
 from voicelink.experiments import executors, work
 from voicelink.experiments.plan import Sweep, sweep_from
 from voicelink.experiments.run import plan_units, run_sweep
-from voicelink.experiments.store import Store, read_rows
+from voicelink.experiments.store import Store, parquet_bytes, read_rows
 
 pytest.importorskip("pyarrow", reason="sweeps need pyarrow")
 PROTOCOL = """
@@ -256,6 +257,52 @@ def test_an_unwritable_folder_is_one_line(tmp_path: Path, capfd: pytest.CaptureF
     (line,) = capfd.readouterr().err.strip().splitlines()
     assert "cannot be written" in line
     assert "--out" in line
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet", "rows.jsonl"])
+def test_a_table_that_cannot_be_written_is_one_line(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "s.toml").write_text("seeds = 1\n[scenario]\nseconds = 1.0\n")
+    Store(tmp_path / "out", {"a": 1}, resume=False).close()
+    (tmp_path / "out" / name).unlink(missing_ok=True)
+    (tmp_path / "out" / name).mkdir()
+    assert main(["sweep", str(tmp_path / "s.toml"), "--out", str(tmp_path / "out")]) == 2
+    line = capfd.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith("voicelink: ")
+    assert "cannot be written" in line
+
+
+def test_a_damaged_journal_is_one_line(tmp_path: Path) -> None:
+    run_sweep(small(), tmp_path / "out")
+    (tmp_path / "out" / "rows.jsonl").write_text('{"unit": 0}\n')
+    with pytest.raises(ConfigError, match="line 1 is damaged"):
+        run_sweep(small(), tmp_path / "out", resume=True)
+
+
+def test_a_column_of_numbers_and_texts_is_text() -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = [{"a": 1, "b": True}, {"a": "x", "b": 2}, {"a": None, "b": 0.5}]
+    table = parquet.read_table(io.BytesIO(parquet_bytes(rows, ["a", "b"])))
+    assert table.to_pydict() == {"a": ["1", "x", None], "b": ["true", "2", "0.5"]}
+
+
+def test_the_engine_of_a_settings_file_is_the_sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from voicelink.experiments import run
+
+    engines: list[str] = []
+
+    def refuse(*_: Any, engine: str, **__: Any) -> Any:
+        engines.append(engine)
+        raise ConfigError("that is all")
+
+    monkeypatch.setattr(run, "run_sweep", refuse)
+    arguments = ["sweep", "drift", "--out", str(tmp_path / "out")]
+    assert main(arguments) == 2
+    monkeypatch.setenv("VOICELINK_CODEC_ENGINE", "onnx")
+    assert main(arguments) == 2
+    assert main([*arguments, "--engine", "torch"]) == 2
+    assert engines == ["", "onnx", "torch"]
 
 
 def test_progress_tells_the_time_left(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from voicelink.errors import ConfigError
 from voicelink.settings import LinkSettings
-from voicelink.sim.netem import netem_commands
+from voicelink.sim.netem import netem_commands, netem_script
 from voicelink.sim.scenario import scenario_from
 
 
@@ -50,3 +50,35 @@ def test_delay_and_a_rate_are_two() -> None:
 def test_what_the_kernel_cannot_do_is_said(profile: str) -> None:
     with pytest.raises(ConfigError, match="netem has no jitter model"):
         netem_commands(scenario_from({"profile": profile}).link(0), "eth0")
+
+
+def test_changes_wait_for_their_time_and_are_made_in_place_where_the_kernel_can() -> None:
+    assert netem_script(scenario_from({"profile": "spiky"}), "eth0") == [
+        "tc qdisc replace dev eth0 root handle 1: netem limit 10000 delay 50ms 10ms distribution pareto rate 10gbit",
+        "sleep 10",
+        "tc qdisc del dev eth0 root",  # a loss comes anew
+        "tc qdisc replace dev eth0 root handle 1: netem limit 10000 delay 100ms 20ms distribution pareto "
+        "loss gemodel 11.0023% 25% rate 10gbit",
+        "sleep 10",
+        "tc qdisc del dev eth0 root",  # the kernel would keep it
+        "tc qdisc replace dev eth0 root handle 1: netem limit 10000 delay 50ms 10ms distribution pareto rate 10gbit",
+    ]
+    values = {
+        "rate_kbps": 64,
+        "delay_ms": 5,
+        "changes": [{"at_s": 2.5, "rate_kbps": 16}, {"at_s": 4, "bitrate_bps": 900}],
+    }
+    assert netem_script(scenario_from(values), "lo") == [
+        "tc qdisc replace dev lo root handle 1: netem limit 10000 delay 5ms",
+        "tc qdisc replace dev lo parent 1:1 handle 10: tbf rate 64kbit burst 1600 latency 100ms",
+        "sleep 2.5",
+        "tc qdisc replace dev lo root handle 1: netem limit 10000 delay 5ms",
+        "tc qdisc replace dev lo parent 1:1 handle 10: tbf rate 16kbit burst 1600 latency 100ms",
+    ]
+
+
+def test_the_way_back_is_a_script_of_its_own() -> None:
+    scenario = scenario_from({"loss": 0.1, "back": {"loss": 0.2}})
+    assert netem_script(scenario, "lo", 1) == [
+        "tc qdisc replace dev lo root handle 1: netem limit 10000 loss random 20%"
+    ]

@@ -11,6 +11,7 @@ from voicelink_client.playout import Playout
 
 from tests.models import speech_like
 from voicelink.codec.api import Codec, load_codec
+from voicelink.codec.stream import CALL_SEARCH_ROUNDS
 from voicelink.core.events import LAG_STEPS, ComfortNoise, Conceal, Heal, Play, PlayoutDecision, Skip, Stretch, Wait
 from voicelink.frame import Frame
 from voicelink.sim.call import simulate
@@ -154,3 +155,14 @@ def test_alignment_is_by_frame(traces: list[Trace], clip: np.ndarray) -> None:
         said, got = aligned(end, clip, heard)
         assert np.array_equal(said, got)
         assert len(said) > 0.8 * len(clip)
+
+
+def test_a_simulated_call_codes_as_a_call_does(clip: np.ndarray) -> None:
+    """Without the encoder search, which files and the API use."""
+    codec = load_codec(engine="onnx")
+    bits = np.full(40, 35, np.uint8)
+    plain = codec.encoder(bits=35, rounds=CALL_SEARCH_ROUNDS).push(clip[: 42 * FRAME_SAMPLES])
+    searched = codec.encoder(bits=35).push(clip[: 42 * FRAME_SAMPLES])
+    made = encode(clip[: 42 * FRAME_SAMPLES], bits, codec)
+    assert [frame.payload for frame in made] == [frame.payload for frame in plain[:40]]
+    assert [frame.payload for frame in made] != [frame.payload for frame in searched[:40]]

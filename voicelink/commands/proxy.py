@@ -35,7 +35,7 @@ def proxy(
     """
     from voicelink.net.loop import run  # noqa: PLC0415
 
-    scenario = make_scenario(None, path.values())
+    scenario = make_scenario(common, None, path.values())
     figures = run(_serve(scenario, listen, to, seconds, common.as_json))
     lines = [
         f"{way}: {figures['received'][i]} datagrams came, {figures['sent'][i]} went on"

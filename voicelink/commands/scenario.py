@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from voicelink.commands.common import Common
 from voicelink.errors import ConfigError
 from voicelink.settings import JITTER_MODELS, LOSS_MODELS
 
@@ -64,11 +65,33 @@ class ScenarioOptions:
         return named | dict(_pair(text) for text in self.set_ or ())
 
 
-def make_scenario(file: Path | None, given: dict[str, Any]) -> Scenario:
-    """The scenario in `file`, with what was `given` on the command line over it. Raises ConfigError."""
+def make_scenario(common: Common, file: Path | None, given: dict[str, Any]) -> Scenario:
+    """The scenario in `file`, with what was `given` on the command line over it. Raises ConfigError.
+
+    Below both, and below a profile, stand [link] and [session] of --config and the environment.
+    """
     from voicelink.sim.scenario import load_scenario, scenario_from  # noqa: PLC0415
 
-    return scenario_from(given, "command line") if file is None else load_scenario(file, given)
+    defaults = _defaults(common)
+    if file is not None:
+        return load_scenario(file, given, defaults)
+    return scenario_from(given, "command line", defaults=defaults)
+
+
+def _defaults(common: Common) -> dict[str, Any]:
+    """What a settings file or the environment says of the link and the session, by scenario key."""
+    from voicelink.sim.scenario import scenario_fields  # noqa: PLC0415
+
+    effective, known = common.effective(), scenario_fields()
+    pairs = [key.split(".") for key in effective.sources]
+    found = {
+        name: getattr(getattr(effective.settings, table), name)
+        for table, name in pairs
+        if table in ("link", "session") and name in known
+    }
+    if found.get("trace"):  # a scenario's is looked for beside it; this one is relative to where we are, as in a call
+        found["trace"] = str(Path(found["trace"]).absolute())
+    return found
 
 
 _KEYS: Final = {

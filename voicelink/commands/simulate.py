@@ -110,7 +110,7 @@ def simulate(
 
     The same scenario and seed give the same trace (and its digest) on every machine. docs/simulation.md has all keys.
     """
-    made = make_scenario(scenario, path.values() | call.values())
+    made = make_scenario(common, scenario, path.values() | call.values())
     if print_netem is not None:
         return _print_netem(common, made, print_netem)
     if source and not audio:
@@ -194,10 +194,14 @@ def _scores(trace: Trace, said: dict[str, Sound], heard: dict[str, Sound]) -> di
 
 
 def _print_netem(common: Common, scenario: Scenario, device: str) -> None:
-    from voicelink.sim.netem import netem_commands  # noqa: PLC0415
+    from voicelink.sim.netem import netem_script  # noqa: PLC0415
 
-    commands = netem_commands(scenario.link(0), device)
-    common.result({"commands": commands}, commands)
+    commands = netem_script(scenario, device)
+    figures, lines = {"commands": commands}, list(commands)
+    if scenario.back:
+        figures["back"] = netem_script(scenario, device, 1)
+        lines += ["# The way back, for the other end's device:", *(f"# {line}" for line in figures["back"])]
+    common.result(figures, lines)
 
 
 # ---- files and words -----------------------------------------------------------------------------
@@ -214,8 +218,12 @@ def _write(out: Path, trace: Trace, figures: dict[str, Any], sounds: dict[str, S
     from voicelink.audio.files import write_audio  # noqa: PLC0415
     from voicelink.units import SAMPLE_RATE_HZ  # noqa: PLC0415
 
-    trace.save(out / "trace.npz")
-    (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
+    try:
+        trace.save(out / "trace.npz")
+        (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
+    except OSError as error:
+        where = error.filename or out
+        raise AudioError(f"{where}: cannot be written ({error.strerror or error}); choose another --out") from None
     for name, sound in sounds.items():
         write_audio(out / f"{name}.wav", sound, SAMPLE_RATE_HZ)
 

@@ -15,7 +15,7 @@ from voicelink.commands.common import CodecOptions, Common, command
 def register(app: typer.Typer) -> None:
     """Add the subcommands."""
     command(app, "sweep", "voicelink sweep random-loss --out results --workers 2")(sweep)
-    command(app, "report", "voicelink report results")(report)
+    command(app, "report", "voicelink report results --cell loss=0.2 --cell loss=0.2,redundancy=2")(report)
 
 
 def sweep(
@@ -38,13 +38,15 @@ def sweep(
     May be interrupted or killed at any time; the same command with --resume goes on. A row that fails is recorded with
     its error. `voicelink report DIR` draws the results.
     """
-    settings = common.settings(codec.options()).codec
+    effective = common.effective(codec.options())
+    settings = effective.settings.codec
     from voicelink.experiments.plan import find_sweep, load_sweep  # noqa: PLC0415
     from voicelink.experiments.progress import Progress  # noqa: PLC0415
     from voicelink.experiments.run import run_sweep  # noqa: PLC0415
 
     chosen = load_sweep(find_sweep(plan))
-    engine = codec.engine or ""  # the settings' default is for calls; a sweep renders many at once
+    # The settings' default is for calls; a sweep renders many at once.
+    engine = "" if effective.source("codec.engine") == "default" else settings.engine
     try:
         done = run_sweep(
             chosen, out, model=settings.model, engine=engine, workers=workers or os.cpu_count() or 1,
@@ -68,11 +70,18 @@ def report(
     common: Common,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a sweep, finished or not.")],
     players: Annotated[int, typer.Option(min=0, max=200, help="Most recordings to put into the page.")] = 24,
+    cell: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="N|KEY=VALUE,...",
+            help="Cells whose recordings go into the page: by number, or all with these settings. May be repeated.",
+        ),
+    ] = None,
 ) -> None:
     """Figures (PNG, SVG and their numbers as CSV) and one self-contained HTML page from a sweep's folder."""
     from voicelink.experiments.report import write_report  # noqa: PLC0415
 
-    page = write_report(folder, players=players)
+    page = write_report(folder, players=players, cells=cell or ())
     common.result(
         {"report": str(page)}, [f"{page}: open it in a browser; the figures are in {page.parent / 'figures'}"]
     )

@@ -20,6 +20,8 @@ R_BASE: Final = 93.2
 IE_WORST: Final = 95.0
 #: Least and largest MOS that R 0..100 stands for.
 MOS_LEAST: Final = 1.0
+#: Where the fit looks for Bpl.
+LEAST_BPL, MOST_BPL = 0.1, 200.0
 _R_GRID: Final = np.linspace(6.53, 100.0, 4001)  # below 6.53 G.107's cubic falls under 1
 
 
@@ -30,6 +32,8 @@ class Codec:
     ie: float
     bpl: float
     rms_error: float = 0.0
+    bounded: bool = False
+    """Whether the fit ended at the largest `bpl` it may find: more loss did not lower the MOS."""
 
 
 def delay_impairment(delay_ms: float) -> float:
@@ -85,5 +89,6 @@ def fit(loss_percent: ArrayLike, mos: ArrayLike) -> Codec:
         return loss_impairment(lost, Codec(float(values[0]), float(values[1]))) - wanted
 
     start = (float(np.clip(wanted[lost == lost.min()].mean(), 0, 90)), 10.0)
-    found = least_squares(error, start, bounds=([0.0, 0.1], [IE_WORST - 0.1, 200.0]))
-    return Codec(float(found.x[0]), float(found.x[1]), float(np.sqrt(np.mean(np.square(found.fun)))))
+    found = least_squares(error, start, bounds=([0.0, LEAST_BPL], [IE_WORST - 0.1, MOST_BPL]))
+    ie, bpl = (float(value) for value in found.x)
+    return Codec(ie, bpl, float(np.sqrt(np.mean(np.square(found.fun)))), bpl > 0.99 * MOST_BPL)

@@ -31,6 +31,8 @@ OURS: Final = "voicelink"
 CODECS: Final = (OURS, "opus", "codec2")
 KEEP: Final = ("first", "none", "all")
 MAX_ROWS: Final = 1_000_000
+#: Curves that a figure shows well.
+CURVES: Final = 7
 DEFAULT_METRICS: Final = ("estoi", "pesq_wb", "plcmos")
 
 
@@ -45,10 +47,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class View:
-    """How the report draws a sweep: `x` axis, one curve a value of `by`, and two axes of a heat map."""
+    """How the report draws a sweep: `x` axis, a curve for each values of all of `by`, two axes of a heat map."""
 
     x: str = ""
-    by: str = ""
+    by: tuple[str, ...] = ()
     heat: tuple[str, ...] = ()
     log: bool = False
 
@@ -100,7 +102,7 @@ class Sweep:
             "metrics": list(self.metrics),
             "codecs": list(self.codecs),
             "keep": self.keep,
-            "view": {f.name: getattr(self.view, f.name) for f in fields(View)} | {"heat": list(self.view.heat)},
+            "view": {"x": self.view.x, "by": list(self.view.by), "heat": list(self.view.heat), "log": self.view.log},
         }
 
 
@@ -240,19 +242,37 @@ def _table(value: Any, where: str) -> Mapping[str, Any]:
 
 
 def _view(value: Any, sweep: Sweep, source: str) -> View:
-    """What [report] says; where it says nothing, the axis with most numbers, and the next one for curves."""
+    """What [report] says; where it says nothing, the axis with most numbers, and others as curves."""
     table = dict(_table(value, f"{source}: report"))
     axes = sweep.axes
     for key, named in table.items():
         require_known(key, tuple(f.name for f in fields(View)), f"{source}: report")
         for axis in (named if isinstance(named, list) else [named]) if key != "log" else ():
-            require_known(axis, (*axes, "codec"), f"{source}: report: {key}")
+            require_known(str(axis), (*axes, "codec"), f"{source}: report: {key}")
+    for key in ("x", "log"):
+        if not isinstance(table.get(key, getattr(View(), key)), type(getattr(View(), key))):
+            what = "text" if key == "x" else "true or false"
+            raise ConfigError(f"{source}: report: {key} = {table[key]!r} is not {what}")
     numeric = [key for key, choices in axes.items() if all(type(c) in (int, float) for c in choices)]
     numeric.sort(key=lambda key: -len(axes[key]))
     x = table.get("x") or next(iter(numeric), next(iter(axes), ""))
     others = [key for key in axes if key != x and len(axes[key]) > 1]
-    by = table.get("by") or ("codec" if len(sweep.codecs) > 1 else next(iter(others), ""))
+    given = table.get("by", [])
+    by = tuple([given] if isinstance(given, str) else given) or _parted(
+        sweep, [key for key in others if key != "codec"]
+    )
     heat = tuple(table.get("heat") or ((x, others[0]) if others and len(axes[x]) > 1 else ()))
     if heat and len(heat) != 2:
         raise ConfigError(f"{source}: report: heat = {list(heat)!r} does not name two axes")
     return View(x, by, heat, bool(table.get("log", False)))
+
+
+def _parted(sweep: Sweep, others: list[str]) -> tuple[str, ...]:
+    """What parts the curves where nobody says so: the codecs, and of the other axes as many as a figure can show."""
+    curves = len(sweep.codecs)
+    by = ["codec"] if curves > 1 else []
+    for key in others:
+        if curves * len(sweep.axes[key]) <= CURVES:
+            curves *= len(sweep.axes[key])
+            by.append(key)
+    return tuple(by)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import html
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from voicelink.audio.files import read_audio
+from voicelink.errors import ConfigError
 from voicelink.experiments.drawing import spectrogram_png
 from voicelink.experiments.statistics import Row, is_number
 
@@ -15,14 +17,60 @@ SHOWN: Final = ("estoi", "pesq_wb", "visqol", "plcmos")
 MOST_CLIPS: Final = 2
 
 
-def players_html(folder: Path, plan: dict[str, Any], rows: list[Row], most: int) -> str:
-    """A section with what was said and heard in some cells of some clips; empty where nothing was kept."""
+def players_html(
+    folder: Path, plan: dict[str, Any], rows: list[Row], most: int, chosen: Sequence[int] | None = None
+) -> str:
+    """A section with what was said and heard in some cells of some clips; empty where nothing was kept.
+
+    The cells are those `chosen`, or where that is None so many over the grid that about `most` recordings come of it.
+    """
     clips = [name for name in plan["clips"] if (folder / "audio" / name / "said.flac").is_file()][:MOST_CLIPS]
     if not clips or most <= 0:
         return ""
-    cells = _cells(plan, max(1, most // (len(clips) * len(plan["codecs"]))))
+    each = max(1, most // (len(clips) * len(plan["codecs"])))
+    cells = _cells(plan, each) if chosen is None else list(chosen)[:each]
     parts = [_clip_html(folder / "audio" / clip, clip, cells, plan, rows) for clip in clips]
     return f'<section id="listen"><h2>Listen</h2>{"".join(parts)}</section>'
+
+
+def choose_cells(points: Sequence[dict[str, Any]], wanted: Sequence[str]) -> list[int] | None:
+    """Numbers of the cells that `wanted` names: each a number, or KEY=VALUE,... that all named cells share.
+
+    None where nothing is named. Raises ConfigError for what names no cell.
+    """
+    if not wanted:
+        return None
+    found: dict[int, None] = {}
+    for text in wanted:
+        numbers = _named(points, text)
+        if not numbers:
+            keys = list(dict.fromkeys(key for point in points for key in point))
+            raise ConfigError(
+                f"--cell {text}: no such cell; there are 0 to {len(points) - 1}, or KEY=VALUE,... of {', '.join(keys)}"
+            )
+        found |= dict.fromkeys(numbers)
+    return list(found)
+
+
+def _named(points: Sequence[dict[str, Any]], text: str) -> list[int]:
+    if text.isascii() and text.isdecimal():
+        return [int(text)] if int(text) < len(points) else []
+    pairs = [part.partition("=") for part in text.split(",")]
+    return [
+        number
+        for number, point in enumerate(points)
+        if all(equals and key.strip() in point and _same(point[key.strip()], value) for key, equals, value in pairs)
+    ]
+
+
+def _same(value: Any, text: str) -> bool:
+    """Whether `text` states the value of a setting, as TOML or as a bare word."""
+    if is_number(value):
+        try:
+            return float(text) == float(value)
+        except ValueError:
+            return False
+    return text.strip().strip('"').lower() == (str(value).lower() if isinstance(value, (bool, str)) else str(value))
 
 
 def _cells(plan: dict[str, Any], most: int) -> list[int]:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import Any, Final
 
 from voicelink.errors import ConfigError
-from voicelink.experiments.calls import LONGEST_S, delay_histograms, timeline
+from voicelink.experiments.calls import LONGEST_S, delay_histograms, late_curves, timeline
 from voicelink.experiments.curves import draw_table
 from voicelink.experiments.drawing import Drawn
-from voicelink.experiments.players import players_html
+from voicelink.experiments.players import choose_cells, players_html
 from voicelink.experiments.statistics import Row
 from voicelink.experiments.store import read_rows
 from voicelink.experiments.tables import rows_html, summary_html
@@ -28,18 +28,20 @@ PAGE: Final = "report.html"
 MOST_TRACES: Final = 6
 
 
-def write_report(folder: Path, *, players: int = 24) -> Path:
+def write_report(folder: Path, *, players: int = 24, cells: Sequence[str] = ()) -> Path:
     """Write `figures/` and `report.html` into a sweep's folder, finished or not; returns the page's path.
 
-    At most `players` recordings go into the page. Raises ConfigError where there is no sweep or nothing in it yet, or
-    it cannot be written.
+    At most `players` recordings go into the page: of the `cells` chosen (as `choose_cells` reads them), else of cells
+    evenly over the grid. Raises ConfigError where there is no sweep or nothing in it yet, where it is damaged, or where
+    the page cannot be written.
     """
     plan, rows = read_rows(folder)
     if not rows:
         raise ConfigError(f"{folder}: the sweep has no rows yet; run `voicelink sweep` with --resume first")
     axes = _axes(plan)
+    chosen = choose_cells(plan["points"], cells)
     drawn = [*draw_table(rows, plan["view"], axes), *_calls(folder, plan)]
-    page = _page(plan, rows, drawn, players_html(folder, plan, rows, players), axes)
+    page = _page(plan, rows, drawn, players_html(folder, plan, rows, players, chosen), axes)
     try:
         (folder / "figures").mkdir(exist_ok=True)
         for figure in drawn:
@@ -70,6 +72,7 @@ def _calls(folder: Path, plan: dict[str, Any]) -> Iterable[Drawn]:
     traces = {_call_name(path, plan): Trace.load(path) for path in chosen}
     if traces:
         yield delay_histograms(traces)
+        yield late_curves(traces)
         name = list(traces)[len(traces) // 2]
         if traces[name].seconds > 0:
             yield timeline(
@@ -85,7 +88,10 @@ def spread(items: list[Any], most: int) -> list[Any]:
 
 
 def _call_name(path: Path, plan: dict[str, Any]) -> str:
-    point = plan["points"][int(path.stem[4:8])]
+    number = path.stem[4:].partition("-")[0]
+    if not number.isdecimal() or int(number) >= len(plan["points"]):
+        raise ConfigError(f"{path}: belongs to no cell of this sweep; remove it")
+    point = plan["points"][int(number)]
     return ", ".join(f"{key} {value}" for key, value in point.items()) or "the call"
 
 

@@ -70,8 +70,10 @@ def run_sweep(
                 tables = time.monotonic()
         return _done(sweep, store.rows(), simulated / max(1e-9, time.monotonic() - started))
     finally:
-        store.write_tables()
-        store.close()
+        try:
+            store.write_tables()
+        finally:
+            store.close()
 
 
 def require(sweep: Sweep) -> None:

@@ -16,8 +16,8 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +25,8 @@ from voicelink.errors import ConfigError
 
 Row = dict[str, Any]
 KEY: Final = ("codec", "clip", "cell", "seed")
+#: What a report needs of plan.json.
+_NEEDED: Final = ("version", "title", "about", "seeds", "cells", "points", "clips", "codecs", "view", "model", "engine")
 
 
 class Store:
@@ -53,13 +55,15 @@ class Store:
         """Keep a finished piece of work: first its files, then its line, which says that all is there."""
         for name, data in files.items():
             path = self.folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.part")
-            temporary.write_bytes(data)
-            temporary.replace(path)
-        self._journal.write(json.dumps({"unit": unit, "rows": rows}).encode() + b"\n")
-        self._journal.flush()
-        os.fsync(self._journal.fileno())
+            with self._writing(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporary = path.with_name(f".{path.name}.part")
+                temporary.write_bytes(data)
+                temporary.replace(path)
+        with self._writing(self.folder / "rows.jsonl"):
+            self._journal.write(json.dumps({"unit": unit, "rows": rows}).encode() + b"\n")
+            self._journal.flush()
+            os.fsync(self._journal.fileno())
         self.done[unit] = rows
 
     def rows(self) -> list[Row]:
@@ -67,17 +71,27 @@ class Store:
         return [row for unit in sorted(self.done) for row in self.done[unit]]
 
     def write_tables(self) -> None:
-        """Write both tables anew, each whole or not at all."""
+        """Write both tables anew, each whole or not at all. Raises ConfigError where that is not possible."""
         rows = self.rows()
         columns = columns_of(rows)
         for name, data in (("rows.csv", csv_bytes(rows, columns)), ("rows.parquet", parquet_bytes(rows, columns))):
-            temporary = self.folder / f".{name}.part"
-            temporary.write_bytes(data)
-            temporary.replace(self.folder / name)
+            with self._writing(self.folder / name):
+                temporary = self.folder / f".{name}.part"
+                temporary.write_bytes(data)
+                temporary.replace(self.folder / name)
+
+    @contextmanager
+    def _writing(self, path: Path) -> Iterator[None]:
+        """Errors of the file system as one line; what the journal holds is not lost by them."""
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or error
+            raise ConfigError(f"{path}: cannot be written ({reason}); mend that, and --resume goes on") from None
 
     def _begin(self, plan: dict[str, Any], *, resume: bool) -> None:
         path, journal = self.folder / "plan.json", self.folder / "rows.jsonl"
-        if path.exists() and journal.exists() and journal.stat().st_size:
+        if path.exists() and journal.is_file() and journal.stat().st_size:
             if not resume:
                 raise ConfigError(f"{self.folder}: holds a sweep; --resume goes on with it, or give another --out")
             _require_same(_plan(path), plan, self.folder)
@@ -98,17 +112,18 @@ class Store:
         whole = data.rfind(b"\n") + 1
         if whole < len(data):
             os.truncate(journal, whole)
-        for line in data[:whole].splitlines():
-            entry = json.loads(line)
-            self.done[entry["unit"]] = entry["rows"]
+        self.done.update(_entries(journal, data[:whole]))
 
 
 def read_rows(folder: Path) -> tuple[dict[str, Any], list[Row]]:
     """Plan and rows of a sweep's folder, finished or not. Raises ConfigError where there is none."""
     plan = _plan(folder / "plan.json")
-    lines = (folder / "rows.jsonl").read_bytes().splitlines(keepends=True) if (folder / "rows.jsonl").exists() else []
-    entries = [json.loads(line) for line in lines if line.endswith(b"\n")]
-    found = {entry["unit"]: entry["rows"] for entry in entries}
+    journal = folder / "rows.jsonl"
+    try:
+        data = journal.read_bytes() if journal.exists() else b""
+    except OSError as error:
+        raise ConfigError(f"{journal}: cannot be read ({error.strerror or error})") from None
+    found = _entries(journal, data[: data.rfind(b"\n") + 1])
     return plan, [row for unit in sorted(found) for row in found[unit]]
 
 
@@ -135,7 +150,10 @@ def parquet_bytes(rows: list[Row], columns: list[str]) -> bytes:
     made = {}
     for column in columns:
         values = [_value(row.get(column)) for row in rows]
-        made[column] = pyarrow.array(values, type=_arrow_type(pyarrow, column, values))
+        kind = _arrow_type(pyarrow, column, values)
+        if kind == pyarrow.string():  # also of columns that hold numbers in some rows and text in others
+            values = [value if value is None or isinstance(value, str) else _cell(value) for value in values]
+        made[column] = pyarrow.array(values, type=kind)
     sink = pyarrow.BufferOutputStream()
     parquet.write_table(pyarrow.table(made), sink, compression="zstd")
     return bytes(sink.getvalue())
@@ -149,13 +167,30 @@ def _lock(file: io.TextIOWrapper, folder: Path) -> None:
         raise ConfigError(f"{folder}: another sweep is at work there; wait for it or give another --out") from None
 
 
+def _entries(journal: Path, data: bytes) -> dict[int, list[Row]]:
+    """Rows of each finished piece of work, from whole lines of a journal. Raises ConfigError where one is damaged."""
+    found = {}
+    for number, line in enumerate(data.splitlines(), 1):
+        try:
+            entry = json.loads(line)
+            found[int(entry["unit"])] = [dict(row) for row in entry["rows"]]
+        except (ValueError, KeyError, TypeError):
+            raise ConfigError(
+                f"{journal}: line {number} is damaged; cut the file off before it, and --resume does the rest"
+            ) from None
+    return found
+
+
 def _plan(path: Path) -> dict[str, Any]:
     try:
         plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        missing = [key for key in _NEEDED if key not in plan]
+        if missing:
+            raise ValueError(f"{missing[0]} is missing")
     except OSError as error:
         raise ConfigError(f"{path.parent}: no sweep there ({error.strerror or error} {path.name})") from None
     except ValueError as error:
-        raise ConfigError(f"{path}: damaged ({error})") from None
+        raise ConfigError(f"{path}: damaged, or of another version ({error})") from None
     return plan
 
 

@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterable
 from typing import Any, Final
 
-from voicelink.experiments.curves import NETWORK
+from voicelink.experiments.labels import NETWORK
 from voicelink.experiments.metrics import METRICS
 from voicelink.experiments.statistics import Mean, Row, grouped, is_number, mean_of
 

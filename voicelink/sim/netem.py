@@ -6,15 +6,35 @@ reaches is set where order is to be kept (sch_netem.c: with a rate, a packet is 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Final
 
 from voicelink.errors import ConfigError
 from voicelink.settings import LinkSettings
+from voicelink.sim.scenario import Scenario
 
 #: tbf needs room for one packet of an Ethernet's size.
 TBF_BURST_BYTES: Final = 1600
 #: Packets that netem holds; its default of 1000 is too few for a second of delay of a fast sender.
 LIMIT_PACKETS: Final = 10_000
+
+
+def netem_script(scenario: Scenario, device: str, direction: int = 0) -> list[str]:
+    """Lines of a shell for one direction of a scenario, its changes included: those wait with `sleep` for their time.
+
+    Raises ConfigError for what the kernel has no model of.
+    """
+    links = [(0.0, scenario.link(direction))]
+    for change in scenario.changes:
+        later = scenario.link(direction, change.at_s)
+        if later != links[-1][1]:  # a change of the bitrate alone is none of the path
+            links = [entry for entry in links if entry[0] != change.at_s or not change.at_s]
+            links.append((change.at_s, later))
+    lines = netem_commands(links[0][1], device)
+    for (before_s, before), (at_s, link) in pairwise(links):
+        lines.append(f"sleep {at_s - before_s:g}")
+        lines += _changed(netem_commands(before, device), netem_commands(link, device), device)
+    return lines
 
 
 def netem_commands(link: LinkSettings, device: str) -> list[str]:
@@ -34,8 +54,21 @@ def netem_commands(link: LinkSettings, device: str) -> list[str]:
         return [f"tc qdisc replace dev {device} root handle 1: {tbf}"]
     return [
         f"tc qdisc replace dev {device} root handle 1: {netem}",
-        f"tc qdisc add dev {device} parent 1:1 handle 10: {tbf}",
+        f"tc qdisc replace dev {device} parent 1:1 handle 10: {tbf}",
     ]
+
+
+def _changed(before: list[str], after: list[str], device: str) -> list[str]:
+    """`after` where `before` holds: in place where all its words are numbers of the same options, else from nothing.
+
+    The kernel keeps an option that a change leaves out (sch_netem.c, netem_change), and changes no qdisc's kind.
+    """
+    same = [_option_words(line) for line in before] == [_option_words(line) for line in after]
+    return after if same else [f"tc qdisc del dev {device} root", *after]
+
+
+def _option_words(line: str) -> list[str]:
+    return [word for word in line.split() if not word[0].isdigit()]
 
 
 def _delay(link: LinkSettings) -> str:

@@ -55,10 +55,12 @@ def render(
 
 
 def encode(clip: NDArray[np.float32], bits: NDArray[np.uint8], codec: Codec) -> list[Frame]:
-    """`clip`, and silence after it, as len(bits) frames, frame t of bits[t]."""
+    """`clip`, and silence after it, as len(bits) frames, frame t of bits[t]; coded as a call codes it."""
+    from voicelink.codec.stream import CALL_SEARCH_ROUNDS  # noqa: PLC0415 (brings the codec)
+
     samples = np.zeros((len(bits) + 2) * FRAME_SAMPLES, np.float32)
     samples[: min(len(clip), len(samples))] = clip[: len(samples)]
-    encoder = codec.encoder(bits=int(bits[0]) if len(bits) else 32)
+    encoder = codec.encoder(bits=int(bits[0]) if len(bits) else 32, rounds=CALL_SEARCH_ROUNDS)
     frames: list[Frame] = []
     for block in samples.reshape(-1, FRAME_SAMPLES):
         if len(frames) < len(bits):

@@ -99,24 +99,34 @@ def scenario_fields() -> dict[str, Field[Any]]:
     return {f.name: f for f in fields(Scenario) if f.name not in _OWN and f.metadata}
 
 
-def load_scenario(path: Path, options: Mapping[str, Any] | None = None) -> Scenario:
-    """The scenario in the TOML file at `path`; `options` go over what is in it. Raises ConfigError."""
+def load_scenario(
+    path: Path, options: Mapping[str, Any] | None = None, defaults: Mapping[str, Any] | None = None
+) -> Scenario:
+    """The scenario in the TOML file at `path`; `options` go over what is in it, which goes over `defaults`.
+
+    Raises ConfigError.
+    """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read the scenario {path}: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
-    return scenario_from(values | dict(options or {}), str(path), path.parent)
+    return scenario_from(values | dict(options or {}), str(path), path.parent, defaults)
 
 
-def scenario_from(values: Mapping[str, Any], source: str = "scenario", folder: Path | None = None) -> Scenario:
-    """A scenario from plain values by key; the preset `profile` first, where one is named.
+def scenario_from(
+    values: Mapping[str, Any],
+    source: str = "scenario",
+    folder: Path | None = None,
+    defaults: Mapping[str, Any] | None = None,
+) -> Scenario:
+    """A scenario from plain values by key, which go over their preset `profile`, and that over `defaults`.
 
     `source` names where they came from in messages; a relative `trace` is looked for in `folder`. Raises ConfigError
     for unknown keys (with the nearest right name), wrong types, and values out of range or not fitting each other.
     """
-    merged = _profile(values.get("profile", ""), source) | dict(values)
+    merged = dict(defaults or {}) | _profile(values.get("profile", ""), source) | dict(values)
     back, changes = merged.pop("back", {}), merged.pop("changes", [])
     taken = {key: _checked(key, value, source, scenario_fields()) for key, value in merged.items()}
     scenario = Scenario(

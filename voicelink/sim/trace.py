@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -172,14 +174,14 @@ class Trace:
     def load(cls, path: Path) -> Trace:
         """Read what `save` wrote. Raises ConfigError for anything else."""
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 about = json.loads(stored["about"].tobytes())
                 if about["format"] != _FORMAT:
                     raise ValueError(f"format {about['format']}")
                 ends = tuple(_end(plain, i, stored) for i, plain in enumerate(about["ends"]))
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from None
-        except (ValueError, KeyError, TypeError, EOFError) as error:
+        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise ConfigError(f"{path} is not a trace of this version ({error})") from None
         return cls(about["scenario"], about["seconds"], ends)  # type: ignore[arg-type]
 

@@ -24,6 +24,8 @@ from voicelink.sim.replay import LOST_ENTRY
 PLC_CHALLENGE_MS: Final = 20.0
 _UNITS_US: Final = {"_s": 1e6, "_ms": 1e3, "_us": 1.0}
 _MAX_BYTES: Final = 1 << 28
+#: Ten thousand years: beyond it, microseconds are lost in a float.
+_MOST_US: Final = 3.2e17
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def read_trace(path: Path) -> TraceFile:
             found = _from_csv(data.decode())
         else:
             found = _from_flags(data.decode(), PLC_CHALLENGE_MS if path.stem.endswith("is_lost") else 0.0)
-    except (ValueError, csv.Error) as error:
+    except (ValueError, OverflowError, csv.Error) as error:
         raise ConfigError(f"trace {path}: {error}") from None
     if not found.entries:
         raise ConfigError(f"trace {path} holds no packets")
@@ -92,10 +94,17 @@ def _from_csv(text: str) -> TraceFile:
         return _from_flags("\n".join(row[column] or "" for row in rows), 0.0)
     for suffix, unit_us in _UNITS_US.items():
         if {f"sent{suffix}", f"arrived{suffix}"} <= set(names):
-            pairs = [(row[f"sent{suffix}"], row[f"arrived{suffix}"]) for row in rows]
-            sent = [float(a) * unit_us for a, _ in pairs]
-            return _from_times(sent, [float(b) * unit_us if b and b.strip() else None for _, b in pairs])
+            pairs = [(row[f"sent{suffix}"] or "", row[f"arrived{suffix}"] or "") for row in rows]
+            sent = [_time_us(a, unit_us) for a, _ in pairs]
+            return _from_times(sent, [_time_us(b, unit_us) if b.strip() else None for _, b in pairs])
     raise ValueError("its header names neither lost, nor sent_s and arrived_s (or _ms, _us)")
+
+
+def _time_us(text: str, unit_us: float) -> float:
+    value = float(text) * unit_us
+    if not abs(value) < _MOST_US:
+        raise ValueError(f"the time {text.strip()!r} is out of range")
+    return value
 
 
 def _from_times(sent_us: Sequence[float], came_us: Sequence[float | None]) -> TraceFile:
