@@ -5,6 +5,10 @@ PortAudio's callbacks run on a thread that must not wait: they copy to or from a
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -21,6 +25,12 @@ POLL_NS: Final = 2 * NS_PER_MS
 #: Sound kept ready for the loudspeaker beside PortAudio's own buffer, in codec frames.
 READY_FRAMES: Final = 2
 RING_SECONDS: Final = 0.5
+#: `idle_ns` of a device whose stream is over.
+GONE_NS: Final = 1 << 62
+
+#: PortAudio's opening, starting and closing are not for two threads at once.
+_portaudio = threading.RLock()
+_open_devices: set[_Device] = set()
 
 
 def list_devices() -> list[dict[str, Any]]:
@@ -30,10 +40,11 @@ def list_devices() -> list[dict[str, Any]]:
     """
     sounddevice = _sounddevice()
     try:
-        found = sounddevice.query_devices()
+        with _portaudio:
+            found = sounddevice.query_devices()
+            default_in, default_out = sounddevice.default.device
     except sounddevice.PortAudioError as error:
         raise AudioError(f"sound devices cannot be listed: {error}") from error
-    default_in, default_out = sounddevice.default.device
     return [
         {
             "number": number,
@@ -47,19 +58,66 @@ def list_devices() -> list[dict[str, Any]]:
     ]
 
 
-class Microphone:
+class _Device:
+    """An open PortAudio stream and what both directions count. The callback touches nothing else than the ring."""
+
+    def __init__(self, device: str, kind: str) -> None:
+        sounddevice = _sounddevice()
+        make = sounddevice.InputStream if kind == "input" else sounddevice.OutputStream
+        with _portaudio:
+            number, self.rate_hz = _find(sounddevice, device, kind)
+            self._ring = Ring(round(RING_SECONDS * self.rate_hz))
+            self.device_xruns = 0
+            """Times that PortAudio itself said that it lost or lacked sound."""
+            self._called_ns = 0
+            self._errors = sounddevice.PortAudioError
+            self._stream = _open(make, self._errors, number, self.rate_hz, self._callback)
+            _open_devices.add(self)
+
+    def idle_ns(self, now_ns: int) -> int:
+        """How long ago the device last moved sound; very long where its stream is over."""
+        if self._stream is None or not self._stream.active:
+            return GONE_NS
+        return max(0, now_ns - self._called_ns)
+
+    def due_ns(self, now_ns: int) -> int:
+        """In 2 ms."""
+        return now_ns + POLL_NS
+
+    def close(self) -> None:
+        """Stop and close the device. May be called twice."""
+        with _portaudio:
+            self._close()
+
+    def _start(self, now_ns: int) -> None:
+        self._called_ns = now_ns
+        try:
+            with _portaudio:
+                if self._stream is not None:
+                    self._stream.start()
+        except self._errors as error:
+            raise AudioError(f"the sound device cannot be started ({_line(error)}); see `voicelink devices`") from error
+
+    def _close(self) -> None:
+        _open_devices.discard(self)
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close(ignore_errors=True)
+
+    def _callback(self, block: NDArray[np.float32], frames: int, when: object, status: Any) -> None:
+        raise NotImplementedError
+
+
+class Microphone(_Device):
     """An input device at its own rate, first channel. Raises AudioError where it cannot be opened."""
 
     def __init__(self, device: str) -> None:
-        sounddevice = _sounddevice()
-        number, self.rate_hz = _find(sounddevice, device, "input")
-        self._ring = Ring(round(RING_SECONDS * self.rate_hz))
         self.overruns = 0
-        self._stream = _open(sounddevice.InputStream, sounddevice.PortAudioError, number, self.rate_hz, self._callback)
+        super().__init__(device, "input")
 
     def start(self, now_ns: int) -> None:
-        """Begin to capture."""
-        self._stream.start()
+        """Begin to capture. Raises AudioError where the device does not."""
+        self._start(now_ns)
 
     def read(self, now_ns: int) -> NDArray[np.float32] | None:
         """All that was captured since the last call."""
@@ -70,64 +128,70 @@ class Microphone:
         self._ring.pop_into(block)
         return block
 
-    def due_ns(self, now_ns: int) -> int:
-        """In 2 ms."""
-        return now_ns + POLL_NS
-
     @property
     def ended(self) -> bool:
         """Never."""
         return False
 
-    def close(self) -> None:
-        """Stop and close the device."""
-        self._stream.close(ignore_errors=True)
-
     def _callback(self, block: NDArray[np.float32], frames: int, when: object, status: Any) -> None:
-        if self._ring.push(block[:, 0]) < frames or status.input_overflow:
+        self._called_ns = time.monotonic_ns()
+        if self._ring.push(block[:, 0]) < frames:
             self.overruns += 1
+        if status.input_overflow:
+            self.device_xruns += 1
 
 
-class Loudspeaker:
+class Loudspeaker(_Device):
     """An output device at its own rate. Raises AudioError where it cannot be opened."""
 
     def __init__(self, device: str) -> None:
-        sounddevice = _sounddevice()
-        number, self.rate_hz = _find(sounddevice, device, "output")
-        self._ring = Ring(round(RING_SECONDS * self.rate_hz))
-        self._ready_samples = READY_FRAMES * FRAME_SAMPLES * self.rate_hz // SAMPLE_RATE_HZ
         self.underruns = 0
-        self._stream = _open(sounddevice.OutputStream, sounddevice.PortAudioError, number, self.rate_hz, self._callback)
+        super().__init__(device, "output")
+        self._ready_samples = READY_FRAMES * FRAME_SAMPLES * self.rate_hz // SAMPLE_RATE_HZ
+        self._latency_ns = int(self._stream.latency * NS_PER_S)
 
     def start(self, now_ns: int) -> None:
-        """Begin to play; two frames of silence first, so that the first frame does not come too late."""
+        """Begin to play; silence first, so that the first frame does not come too late. Raises AudioError."""
         self._ring.push(np.zeros(self._ready_samples, np.float32))
-        self._stream.start()
+        self._start(now_ns)
 
     def wants(self, now_ns: int) -> bool:
-        """Whether less than two frames lie ready."""
+        """Whether less than `READY_FRAMES` lie ready."""
         return len(self._ring) < self._ready_samples
 
     def write(self, block: NDArray[np.float32], now_ns: int) -> int:
         """Hand over to the callback; the time returned adds what lies before it and the device's latency."""
         waiting_ns = len(self._ring) * NS_PER_S // self.rate_hz
         self._ring.push(block)
-        return time.monotonic_ns() + waiting_ns + int(self._stream.latency * NS_PER_S)
-
-    def due_ns(self, now_ns: int) -> int:
-        """In 2 ms."""
-        return now_ns + POLL_NS
-
-    def close(self) -> None:
-        """Stop and close the device."""
-        self._stream.close(ignore_errors=True)
+        return time.monotonic_ns() + waiting_ns + self._latency_ns
 
     def _callback(self, block: NDArray[np.float32], frames: int, when: object, status: Any) -> None:
+        self._called_ns = time.monotonic_ns()
         got = self._ring.pop_into(block[:, 0])
         if got < frames:
             block[got:] = 0.0
-        if got < frames or status.output_underflow:
             self.underruns += 1
+        if status.output_underflow:
+            self.device_xruns += 1
+
+
+def rescan() -> bool:
+    """Let PortAudio see devices plugged in since it was started, if there are any; whether there were.
+
+    It lists devices only once, and to start it anew all its streams must be closed: a process of its own looks first.
+    Open devices are closed then (`idle_ns` says so), for their owners to open again. Takes half a second.
+    """
+    names = [d["name"] for d in list_devices()]
+    asked = subprocess.run([sys.executable, "-m", __name__], capture_output=True, timeout=20, check=False)
+    if asked.returncode or json.loads(asked.stdout) == names:
+        return False
+    sounddevice = _sounddevice()
+    with _portaudio:
+        for device in tuple(_open_devices):
+            device._close()
+        sounddevice._terminate()
+        sounddevice._initialize()
+    return True
 
 
 def _sounddevice() -> Any:
@@ -150,6 +214,8 @@ def _find(sounddevice: Any, device: str, kind: str) -> tuple[int | None, int]:
         found = sounddevice.query_devices(wanted, kind)
     except (ValueError, sounddevice.PortAudioError) as error:
         hint = f"see `voicelink devices`, or use --{kind} FILE or --{kind} null"
+        if wanted is None:
+            raise AudioError(f"there is no {kind} device; {hint}") from error
         raise AudioError(f"{kind} device {device!r} cannot be used ({_line(error)}); {hint}") from error
     return (None if wanted is None else int(found["index"])), round(found["default_samplerate"])
 
@@ -177,3 +243,7 @@ def _line(error: Exception) -> str:
 
 def _default(for_input: bool, for_output: bool) -> str:
     return {(True, True): "both", (True, False): "in", (False, True): "out"}.get((for_input, for_output), "")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps([d["name"] for d in list_devices()]))

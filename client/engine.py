@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from voicelink_client.keeper import Keeper
+from voicelink_client.lasting import LastingSink, LastingSource
 from voicelink_client.playout import Decoder, Playout
 from voicelink_client.recorder import Recorder
 from voicelink_client.streams import Sink, Source
@@ -23,6 +25,7 @@ from voicelink.audio.level import LevelMeter
 from voicelink.audio.resampler import StreamResampler
 from voicelink.codec.stream import CALL_SEARCH_ROUNDS
 from voicelink.core.events import PlayoutDecision
+from voicelink.errors import AudioError
 from voicelink.frame import Frame
 from voicelink.units import NS_PER_S, SAMPLE_RATE_HZ
 
@@ -108,6 +111,31 @@ class Engine:
         if self._recorder is not None:
             self._recorder.close()
 
+    def change_input(self, text: str) -> None:
+        """Go on with another microphone (a device's name or number, a file, null), opened in the background.
+
+        From any thread; `notices` tell how it went. Raises AudioError where the microphone cannot be changed.
+        """
+        _keeper(self._source).change(text)
+
+    def change_output(self, text: str) -> None:
+        """The same for the loudspeaker."""
+        _keeper(self._sink).change(text)
+
+    def devices(self) -> dict[str, tuple[str, bool]]:
+        """By `input` and `output`: what is open or waited for, and whether it is gone. Empty where it cannot change."""
+        ends = {"input": self._source, "output": self._sink}
+        return {
+            name: (end.keeper.text, end.keeper.lost)
+            for name, end in ends.items()
+            if isinstance(end, (LastingSource, LastingSink))
+        }
+
+    def notices(self) -> list[str]:
+        """Sentences for the user about devices since the last call: gone, back, changed, or why not."""
+        keepers = [end.keeper for end in (self._source, self._sink) if isinstance(end, (LastingSource, LastingSink))]
+        return [text for keeper in keepers for text in iter(keeper.notice, None)]
+
     @property
     def input_ended(self) -> bool:
         """Whether a file that is the microphone has been spoken to its end."""
@@ -132,6 +160,11 @@ class Engine:
     def overruns(self) -> int:
         """Times that captured sound was lost."""
         return self._source.overruns
+
+    @property
+    def device_xruns(self) -> int:
+        """Times that a sound device itself said that it lost or lacked sound."""
+        return self._source.device_xruns + self._sink.device_xruns
 
     def _guard(self, port: MediaPort, talker: Talker, playout: Playout, failed: Callable[[Exception], None]) -> None:
         try:
@@ -169,6 +202,12 @@ class Engine:
         leave_ns = self._sink.write(self._to_sink.push(block), time.monotonic_ns())
         if self._on_slot is not None:
             self._on_slot(decision, leave_ns)
+
+
+def _keeper(end: Source | Sink) -> Keeper[Any]:
+    if isinstance(end, (LastingSource, LastingSink)):
+        return end.keeper
+    raise AudioError("this end of the call has no device that could be changed")
 
 
 def _warm_up(codec: CallCodec) -> None:

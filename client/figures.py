@@ -19,7 +19,8 @@ def call_figures(
 
     `bitrate_bps` is the negotiated codec bitrate, `wire_kbps` the media rate sent with IPv4 and UDP headers,
     `seconds` how long sound ran, `cpu_rtf` the process's CPU time over that (1.0 is one core), `underruns`
-    and `overruns` how often the loudspeaker ran dry and captured sound was lost. `peer_key`, `peer_trust` and `words`
+    and `overruns` how often the loudspeaker ran dry and captured sound was lost, `device_xruns` how often a device
+    itself reported either. `peer_key`, `peer_trust` and `words`
     say whom the call was with.
     """
     figures = stats.to_dict()
@@ -43,6 +44,7 @@ def call_figures(
         "cpu_rtf": round(engine.cpu_rtf, 4),
         "underruns": engine.underruns,
         "overruns": engine.overruns,
+        "device_xruns": engine.device_xruns,
     }
 
 
@@ -59,5 +61,5 @@ def summary_lines(figures: dict[str, Any]) -> list[str]:
         f"lost {lost} packets ({share:.1f} %), {figures['frames_late']} frames came too late",
         f"jitter buffer {buffer['mean']:.0f} ms mean, {buffer['p95']:.0f} ms 95 %",
         f"CPU {100 * figures['cpu_rtf']:.0f} % of one core; {figures['underruns']} times nothing to play, "
-        f"{figures['overruns']} times sound not read in time",
+        f"{figures['overruns']} times sound not read in time, {figures['device_xruns']} xruns of the device",
     ]

@@ -32,6 +32,8 @@ class Source(Protocol):
     rate_hz: int
     overruns: int
     """Times that sound was lost because nobody read it in time."""
+    device_xruns: int
+    """Times that the device itself said that it lost sound."""
 
     def start(self, now_ns: int) -> None:
         """Begin to capture."""
@@ -41,6 +43,9 @@ class Source(Protocol):
 
     def due_ns(self, now_ns: int) -> int:
         """When to ask again."""
+
+    def idle_ns(self, now_ns: int) -> int:
+        """How long ago sound last moved: a device that stands still is about to be given up."""
 
     @property
     def ended(self) -> bool:
@@ -56,6 +61,8 @@ class Sink(Protocol):
     rate_hz: int
     underruns: int
     """Times that the loudspeaker had nothing to play."""
+    device_xruns: int
+    """Times that the device itself said that it lacked sound."""
 
     def start(self, now_ns: int) -> None:
         """Begin to play."""
@@ -69,6 +76,9 @@ class Sink(Protocol):
     def due_ns(self, now_ns: int) -> int:
         """When to ask again."""
 
+    def idle_ns(self, now_ns: int) -> int:
+        """How long ago sound last moved: a device that stands still is about to be given up."""
+
     def close(self) -> None:
         """Release what it holds."""
 
@@ -81,6 +91,7 @@ class PacedSource:
     """
 
     rate_hz = SAMPLE_RATE_HZ
+    device_xruns = 0
 
     def __init__(self, samples: NDArray[np.float32]) -> None:
         self._samples = samples
@@ -115,6 +126,10 @@ class PacedSource:
         """When the next block's last sample was captured."""
         return self.started_ns + frames_to_ns(self._block + 1)
 
+    def idle_ns(self, now_ns: int) -> int:
+        """Never idle."""
+        return 0
+
     @property
     def ended(self) -> bool:
         """Whether all samples were read."""
@@ -132,6 +147,7 @@ class PacedSink:
     """
 
     rate_hz = SAMPLE_RATE_HZ
+    device_xruns = 0
 
     def __init__(self, path: Path | None = None) -> None:
         self._slot = 0
@@ -165,6 +181,10 @@ class PacedSink:
     def due_ns(self, now_ns: int) -> int:
         """When the next block is wanted."""
         return self.started_ns + frames_to_ns(self._slot)
+
+    def idle_ns(self, now_ns: int) -> int:
+        """Never idle."""
+        return 0
 
     def close(self) -> None:
         """Finish the file."""

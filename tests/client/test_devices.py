@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import time
+import tracemalloc
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from voicelink_client.devices import Loudspeaker, Microphone, list_devices
+from voicelink_client import devices
+from voicelink_client.devices import GONE_NS, Loudspeaker, Microphone, list_devices, rescan
 
 from voicelink.errors import AudioError
 
 NO_STATUS = SimpleNamespace(input_overflow=False, output_underflow=False)
 DEVICES = [
     {"name": "Mic", "index": 0, "max_input_channels": 1, "max_output_channels": 0, "default_samplerate": 48_000.0},
+    {"name": "Taken", "index": 7, "max_input_channels": 1, "max_output_channels": 1, "default_samplerate": 48_000.0},
     {"name": "Box", "index": 1, "max_input_channels": 0, "max_output_channels": 2, "default_samplerate": 44_100.0},
 ]
 
@@ -25,7 +30,13 @@ class Stream:
     def __init__(self, **kwargs: Any) -> None:
         self.asked, self.running = kwargs, False
 
+    @property
+    def active(self) -> bool:
+        return self.running
+
     def start(self) -> None:
+        if self.asked.get("device") == 7:
+            raise FakeSounddevice.PortAudioError("Device unavailable")
         self.running = True
 
     def close(self, ignore_errors: bool = True) -> None:
@@ -37,13 +48,21 @@ class FakeSounddevice(SimpleNamespace):
         pass
 
     InputStream = OutputStream = Stream
-    default = SimpleNamespace(device=(0, 1))
+    restarts = 0
+
+    def _terminate(self) -> None:
+        self.restarts += 1
+
+    def _initialize(self) -> None:
+        pass
+
+    default = SimpleNamespace(device=(0, 2))
 
     def query_devices(self, device: Any = None, kind: str | None = None) -> Any:
         if kind is None:
             return DEVICES
         if device is None:
-            return DEVICES[0 if kind == "input" else 1]
+            return DEVICES[0 if kind == "input" else 2]
         for found in DEVICES:
             if device in (found["name"], found["index"]):
                 return found
@@ -58,8 +77,8 @@ def _sounddevice(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_sounddevice")
 def test_list() -> None:
     found = list_devices()
-    assert [d["name"] for d in found] == ["Mic", "Box"]
-    assert [d["default"] for d in found] == ["in", "out"]
+    assert [d["name"] for d in found] == ["Mic", "Taken", "Box"]
+    assert [d["default"] for d in found] == ["in", "", "out"]
     assert found[0]["rate_hz"] == 48_000
 
 
@@ -103,8 +122,11 @@ def test_a_loudspeaker_plays_in_order_and_counts_where_it_runs_dry() -> None:
     assert out[:512].min() == 0.5
     assert out[512:].max() == 0.0
     assert box.underruns == 1
+    stream = box._stream
     box.close()
-    assert not box._stream.running
+    box.close()
+    assert not stream.running
+    assert box.idle_ns(0) == GONE_NS
 
 
 @pytest.mark.usefixtures("_sounddevice")
@@ -112,6 +134,73 @@ def test_a_loudspeaker_plays_in_order_and_counts_where_it_runs_dry() -> None:
 def test_an_unknown_device_is_one_line(make: Any, kind: str) -> None:
     with pytest.raises(AudioError, match=f"{kind} device 'Ghost' cannot be used .*voicelink devices"):
         make("Ghost")
+
+
+@pytest.mark.usefixtures("_sounddevice")
+@pytest.mark.parametrize("make", [Microphone, Loudspeaker])
+def test_a_device_that_cannot_be_started_is_one_line(make: Any) -> None:
+    with pytest.raises(AudioError, match=r"cannot be started .Device unavailable"):
+        make("Taken").start(0)
+
+
+@pytest.mark.usefixtures("_sounddevice")
+@pytest.mark.parametrize(("make", "kind"), [(Microphone, "input"), (Loudspeaker, "output")])
+def test_where_there_is_no_default_device_that_is_said(make: Any, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(self: Any, device: Any = None, kind: str | None = None) -> Any:
+        raise FakeSounddevice.PortAudioError("Error querying device -1")
+
+    monkeypatch.setattr(FakeSounddevice, "query_devices", none)
+    with pytest.raises(AudioError, match=f"^there is no {kind} device; see"):
+        make("default")
+
+
+@pytest.mark.usefixtures("_sounddevice")
+def test_callbacks_count_xruns_and_allocate_no_sound() -> None:
+    xrun = SimpleNamespace(input_overflow=True, output_underflow=True)
+    mic, box = Microphone("default"), Loudspeaker("default")
+    said, heard, out = np.ones((4_800, 1), np.float32), np.ones(4_800, np.float32), np.zeros((4_800, 1), np.float32)
+    mic._callback(said, 4_800, None, xrun)
+    box.write(heard, 0)
+    box._callback(out, 4_800, None, xrun)
+    assert (mic.device_xruns, box.device_xruns, mic.overruns, box.underruns) == (1, 1, 0, 0)
+    box.write(heard, 0)
+    tracemalloc.start()
+    try:
+        mic._callback(said, 4_800, None, NO_STATUS)
+        box._callback(out, 4_800, None, NO_STATUS)
+        assert tracemalloc.get_traced_memory()[1] < 4_000  # views and numbers; the sound is 19 200 bytes
+    finally:
+        tracemalloc.stop()
+    assert out.min() == 1.0
+
+
+@pytest.mark.usefixtures("_sounddevice")
+def test_idle_is_the_time_since_the_callback_and_very_long_where_the_stream_is_over() -> None:
+    mic = Microphone("Mic")
+    mic.start(1_000)
+    assert mic.idle_ns(5_000) == 4_000
+    mic._callback(np.zeros((480, 1), np.float32), 480, None, NO_STATUS)
+    assert mic.idle_ns(time.monotonic_ns()) < 1_000_000_000
+    mic._stream.running = False
+    assert mic.idle_ns(5_000) == GONE_NS
+
+
+@pytest.mark.usefixtures("_sounddevice")
+def test_a_rescan_closes_open_devices_where_another_was_plugged_in_and_only_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = ["Mic", "Taken", "Box"]
+    monkeypatch.setattr(
+        devices.subprocess, "run", lambda *a, **k: SimpleNamespace(returncode=0, stdout=json.dumps(now).encode())
+    )
+    mic = Microphone("Mic")
+    mic.start(0)
+    assert not rescan()
+    assert mic.idle_ns(0) == 0
+    now.append("Headset")
+    assert rescan()
+    assert mic.idle_ns(0) == GONE_NS
+    assert sys.modules["sounddevice"].restarts == 1
 
 
 def test_no_portaudio_library(monkeypatch: pytest.MonkeyPatch) -> None:

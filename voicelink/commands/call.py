@@ -18,8 +18,6 @@ from voicelink.settings import DEFAULT_PORT, SessionSettings, Settings, parse_ad
 from voicelink.units import bitrate_bps, bits_per_frame
 
 if TYPE_CHECKING:
-    from voicelink_client.streams import Sink, Source
-
     from voicelink.codec.model_folder import ModelInfo
 
 #: Where `listen` without a server waits, so that a caller can know it.
@@ -177,6 +175,7 @@ def _run(
 ) -> None:
     """Open sound and codec, have the call, print the figures."""
     from voicelink_client.call import CallPlan, run_call  # noqa: PLC0415
+    from voicelink_client.ends import is_file, loudspeaker, microphone  # noqa: PLC0415
     from voicelink_client.engine import Engine  # noqa: PLC0415
     from voicelink_client.figures import summary_lines  # noqa: PLC0415
     from voicelink_client.recorder import Recorder  # noqa: PLC0415
@@ -201,7 +200,7 @@ def _run(
         parse_address(local),
         options.seconds,
         label=label,
-        end_with_input=target is not None and _is_file(settings.audio.input),
+        end_with_input=target is not None and is_file(settings.audio.input),
         credentials=credentials,
         remember=store.remember,
     )
@@ -210,7 +209,7 @@ def _run(
             from voicelink.net.lan import announced  # noqa: PLC0415
 
             stack.enter_context(announced(settings.session.name, plan.local))
-        source, sink = _source(settings.audio.input), _sink(settings.audio.output)
+        source, sink = microphone(settings.audio.input), loudspeaker(settings.audio.output)
         record = Path(settings.audio.record) if settings.audio.record else None
         recorder = Recorder(record, source.rate_hz) if record else None
         engine = Engine(model, source, sink, recorder=recorder)
@@ -238,32 +237,3 @@ def _view(common: Common, headless: bool) -> Any:
     if headless or not sys.stderr.isatty():
         return LineView(common.log_json)
     return LiveView()
-
-
-def _source(text: str) -> Source:
-    from voicelink_client.devices import Microphone  # noqa: PLC0415
-    from voicelink_client.streams import file_source, null_source  # noqa: PLC0415
-
-    if text == "null":
-        return null_source()
-    return file_source(Path(text)) if _is_file(text) else Microphone(text)
-
-
-def _sink(text: str) -> Sink:
-    from voicelink_client.devices import Loudspeaker  # noqa: PLC0415
-    from voicelink_client.streams import PacedSink  # noqa: PLC0415
-
-    if text == "null":
-        return PacedSink()
-    if not _is_file(text):
-        return Loudspeaker(text)
-    if Path(text).suffix.lower() != ".wav":
-        raise ConfigError(f"--output {text}: only .wav files can be written")
-    return PacedSink(Path(text))
-
-
-def _is_file(text: str) -> bool:
-    """Whether --input or --output means a file rather than a device."""
-    from voicelink.audio.files import AUDIO_SUFFIXES  # noqa: PLC0415
-
-    return Path(text).suffix.lower() in AUDIO_SUFFIXES or Path(text).is_file() or "/" in text
