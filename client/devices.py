@@ -5,6 +5,10 @@ PortAudio's callbacks run on a thread that must not wait: they copy to or from a
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import ctypes.util
+import functools
 import json
 import subprocess
 import sys
@@ -25,6 +29,11 @@ POLL_NS: Final = 2 * NS_PER_MS
 #: Sound kept ready for the loudspeaker beside PortAudio's own buffer, in codec frames.
 READY_FRAMES: Final = 2
 RING_SECONDS: Final = 0.5
+#: Buffer asked of a device; one that stumbles is opened again with twice as much, up to the last.
+LATENCIES_S: Final = (0.03, 0.06, 0.12)
+#: PortAudio takes 44 100 Hz for the rate of all that goes through ALSA's plugins; sound servers run at 48 000 Hz, and
+#: convert, which makes delay.
+SERVER_RATE_HZ: Final = 48_000
 #: `idle_ns` of a device whose stream is over.
 GONE_NS: Final = 1 << 62
 
@@ -61,7 +70,7 @@ def list_devices() -> list[dict[str, Any]]:
 class _Device:
     """An open PortAudio stream and what both directions count. The callback touches nothing else than the ring."""
 
-    def __init__(self, device: str, kind: str) -> None:
+    def __init__(self, device: str, kind: str, latency_s: float) -> None:
         sounddevice = _sounddevice()
         make = sounddevice.InputStream if kind == "input" else sounddevice.OutputStream
         with _portaudio:
@@ -71,7 +80,7 @@ class _Device:
             """Times that PortAudio itself said that it lost or lacked sound."""
             self._called_ns = 0
             self._errors = sounddevice.PortAudioError
-            self._stream = _open(make, self._errors, number, self.rate_hz, self._callback)
+            self._stream = _open(make, self._errors, number, self.rate_hz, latency_s, self._callback)
             _open_devices.add(self)
 
     def idle_ns(self, now_ns: int) -> int:
@@ -111,9 +120,9 @@ class _Device:
 class Microphone(_Device):
     """An input device at its own rate, first channel. Raises AudioError where it cannot be opened."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, latency_s: float = LATENCIES_S[0]) -> None:
         self.overruns = 0
-        super().__init__(device, "input")
+        super().__init__(device, "input", latency_s)
 
     def start(self, now_ns: int) -> None:
         """Begin to capture. Raises AudioError where the device does not."""
@@ -144,9 +153,9 @@ class Microphone(_Device):
 class Loudspeaker(_Device):
     """An output device at its own rate. Raises AudioError where it cannot be opened."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, latency_s: float = LATENCIES_S[0]) -> None:
         self.underruns = 0
-        super().__init__(device, "output")
+        super().__init__(device, "output", latency_s)
         self._ready_samples = READY_FRAMES * FRAME_SAMPLES * self.rate_hz // SAMPLE_RATE_HZ
         self._latency_ns = int(self._stream.latency * NS_PER_S)
 
@@ -204,7 +213,23 @@ def _sounddevice() -> Any:
             "sound devices need the PortAudio library, which is not installed (Debian: apt install "
             "libportaudio2); without it use files or null for --input and --output"
         ) from error
+    _quiet_alsa()
     return sounddevice
+
+
+@functools.cache
+def _quiet_alsa() -> None:
+    """Keep ALSA's library from writing on the user's screen: PortAudio tells us of errors, and we count xruns."""
+    name = ctypes.util.find_library("asound") if sys.platform.startswith("linux") else None
+    if name is not None:
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(name).snd_lib_error_set_handler(_SAY_NOTHING)
+
+
+#: snd_lib_error_handler_t without its variable arguments. It must live as long as the process.
+_SAY_NOTHING: Final = ctypes.CFUNCTYPE(
+    None, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p
+)(lambda *_: None)
 
 
 def _find(sounddevice: Any, device: str, kind: str) -> tuple[int | None, int]:
@@ -217,10 +242,30 @@ def _find(sounddevice: Any, device: str, kind: str) -> tuple[int | None, int]:
         if wanted is None:
             raise AudioError(f"there is no {kind} device; {hint}") from error
         raise AudioError(f"{kind} device {device!r} cannot be used ({_line(error)}); {hint}") from error
-    return (None if wanted is None else int(found["index"])), round(found["default_samplerate"])
+    return (None if wanted is None else int(found["index"])), _rate_hz(sounddevice, found, kind)
 
 
-def _open(make: Callable[..., Any], errors: type[Exception], number: int | None, rate_hz: int, callback: Any) -> Any:
+def _rate_hz(sounddevice: Any, found: dict[str, Any], kind: str) -> int:
+    """The device's own rate."""
+    own = round(found["default_samplerate"])
+    if own == SERVER_RATE_HZ or sounddevice.query_hostapis(found["hostapi"])["name"] != "ALSA":
+        return own
+    check = sounddevice.check_input_settings if kind == "input" else sounddevice.check_output_settings
+    try:
+        check(device=found["index"], channels=1, dtype="float32", samplerate=SERVER_RATE_HZ)
+    except (ValueError, sounddevice.PortAudioError):
+        return own
+    return SERVER_RATE_HZ
+
+
+def _open(
+    make: Callable[..., Any],
+    errors: type[Exception],
+    number: int | None,
+    rate_hz: int,
+    latency_s: float,
+    callback: Any,
+) -> Any:
     block_samples = FRAME_SAMPLES * rate_hz // SAMPLE_RATE_HZ
     try:
         return make(
@@ -229,7 +274,7 @@ def _open(make: Callable[..., Any], errors: type[Exception], number: int | None,
             device=number,
             channels=1,
             dtype="float32",
-            latency="low",
+            latency=latency_s,
             callback=callback,
         )
     except (ValueError, errors) as error:

@@ -179,11 +179,12 @@ class Engine:
         sink.start(self.started_ns)
         while not self._stop.is_set():
             now_ns = time.monotonic_ns()
-            if sink.wants(now_ns):
+            if wanted := sink.wants(now_ns):
                 self._play(playout)
-            elif (block := source.read(now_ns)) is not None:
+            # also where the loudspeaker wants more at once: a machine that is too slow for both starves neither
+            if (block := source.read(now_ns)) is not None:
                 self._say(block, talker, port)
-            else:
+            elif not wanted:
                 wait_ns = min(source.due_ns(now_ns), sink.due_ns(now_ns)) - now_ns
                 self._stop.wait(max(0, wait_ns) / NS_PER_S)
 

@@ -36,15 +36,17 @@ T = TypeVar("T", bound=Openable)
 class Keeper(Generic[T]):
     """Keeps one end open. `take` gives what was opened since; all else happens on the keeper's thread.
 
-    `open_end` opens what a text names (AudioError where it cannot); `rescan` lets it see what was plugged in since.
+    `open_end` opens what a text names (AudioError where it cannot), with longer buffers the more often it stumbled;
+    `rescan` lets it see what was plugged in since.
     """
 
-    def __init__(self, kind: str, text: str, open_end: Callable[[str], T], rescan: Callable[[], bool]) -> None:
+    def __init__(self, kind: str, text: str, open_end: Callable[[str, int], T], rescan: Callable[[], bool]) -> None:
         self._kind, self._open, self._rescan = kind, open_end, rescan
         self.text = text
         """What is open, or waited for: a device's name or number, or a file."""
         self.lost = False
         """Whether it is gone and looked for."""
+        self._stumbled = 0
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._opened: queue.SimpleQueue[T] = queue.SimpleQueue()
         self._notices: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -63,14 +65,24 @@ class Keeper(Generic[T]):
         """Open another one; the present one stays where that fails, and a notice says why."""
         self._do(lambda: self._change(text))
 
+    def begin(self, end: T) -> None:
+        """Start the first one, which may take as long as opening it; `take` gives it once it runs."""
+        self._do(lambda: self._begin(end))
+
+    def stumble(self, end: T) -> None:
+        """Close what has one xrun after another, and open it again with longer buffers."""
+        self._stumbled += 1
+        self.dispose(end)
+        self._do(self._look)
+
     def dispose(self, end: T) -> None:
         """Close what is no longer used."""
         self._do(lambda: _close(end))
 
     def lose(self, end: T, why: str = "") -> None:
         """Close what stopped working, and look for it until it is back."""
-        self.lost = True
         self._tell(f"{self._kind} {self.text!r} is gone{why}; the call goes on without until it is back")
+        self.lost = True
         self.dispose(end)
 
     def stop(self) -> None:
@@ -107,12 +119,22 @@ class Keeper(Generic[T]):
         self._tell(f"the {self._kind} is {text!r} now")
         self._opened.put(end)
 
+    def _begin(self, end: T) -> None:
+        started = self._started(end)
+        if isinstance(started, AudioError):
+            self.lose(end, f" ({started})")
+        else:
+            self._opened.put(end)
+
     def _look(self) -> None:
         end = self._try(self.text)
-        if not isinstance(end, AudioError):
-            self.lost = False
+        if isinstance(end, AudioError):
+            self.lost = True
+            return
+        if self.lost:
             self._tell(f"{self._kind} {self.text!r} is back")
-            self._opened.put(end)
+        self.lost = False
+        self._opened.put(end)
 
     def _try(self, text: str) -> T | AudioError:
         """Opened and started, after a look for new devices where that helps; or why not."""
@@ -126,9 +148,12 @@ class Keeper(Generic[T]):
 
     def _start(self, text: str) -> T | AudioError:
         try:
-            end = self._open(text)
+            end = self._open(text, self._stumbled)
         except AudioError as error:
             return error
+        return self._started(end)
+
+    def _started(self, end: T) -> T | AudioError:
         try:
             end.start(time.monotonic_ns())
         except AudioError as error:

@@ -14,7 +14,6 @@ from voicelink_client.keeper import Keeper
 from voicelink_client.streams import OUTPUT_LATENCY_NS, Sink, Source
 
 from voicelink.audio.resampler import StreamResampler
-from voicelink.errors import AudioError
 from voicelink.units import FRAME_SAMPLES, NS_PER_MS, NS_PER_S, SAMPLE_RATE_HZ, frames_to_ns
 
 #: A device that moved no sound for so long is stood in for by silence at the clock's pace.
@@ -27,6 +26,10 @@ MAX_BEHIND_NS: Final = NS_PER_S // 2
 SLACK_NS: Final = 20 * NS_PER_MS
 FRAME_NS: Final = frames_to_ns(1)
 
+#: So many xruns of the device within this time are a storm: its buffers are too short for this machine.
+STORM_XRUNS: Final = 6
+STORM_NS: Final = NS_PER_S
+
 _SILENCE: Final = np.zeros(FRAME_SAMPLES, np.float32)
 
 
@@ -35,9 +38,9 @@ class LastingSource:
 
     rate_hz = SAMPLE_RATE_HZ
 
-    def __init__(self, text: str, open_source: Callable[[str], Source], rescan: Callable[[], bool]) -> None:
+    def __init__(self, text: str, open_source: Callable[..., Source], rescan: Callable[[], bool]) -> None:
         self._inner: Source | None = None
-        self._use(open_source(text))
+        self._first = open_source(text)
         self.keeper: Keeper[Source] = Keeper("input device", text, open_source, rescan)
         self._past_overruns = self._past_xruns = 0
         self._until_ns = 0  # up to then all sound was handed on, or silence in its place
@@ -54,13 +57,9 @@ class LastingSource:
         return self._past_xruns + _xruns(self._inner)
 
     def start(self, now_ns: int) -> None:
-        """Begin to capture."""
+        """Begin to capture; silence until the device does."""
         self._until_ns = now_ns
-        try:
-            if self._inner is not None:
-                self._inner.start(now_ns)
-        except AudioError as error:
-            self._lose(f" ({error})")
+        self.keeper.begin(self._first)
 
     def read(self, now_ns: int) -> NDArray[np.float32] | None:
         """What was captured since the last call, or silence in its place, float32 [n] at 22 050 Hz."""
@@ -72,7 +71,9 @@ class LastingSource:
                 return self._taken(block, inner.rate_hz, now_ns)
             idle_ns = inner.idle_ns(now_ns)
             if idle_ns > LOST_NS:
-                self._lose()
+                self._let_go(self.keeper.lose)
+            elif self._storm.is_on(inner.device_xruns, now_ns):
+                self._let_go(self.keeper.stumble)
             elif idle_ns <= STALLED_NS:
                 return None
         return self._silence(now_ns)
@@ -89,8 +90,9 @@ class LastingSource:
     def close(self) -> None:
         """Release the device."""
         self.keeper.stop()
-        if self._inner is not None:
-            self._inner.close()
+        for end in (self._first, self._inner):
+            if end is not None:
+                end.close()
 
     def _taken(self, block: NDArray[np.float32], rate_hz: int, now_ns: int) -> NDArray[np.float32] | None:
         if self._filling:  # what silence stood in for is not said twice
@@ -108,20 +110,18 @@ class LastingSource:
         self._until_ns = max(self._until_ns + FRAME_NS, now_ns - MAX_BEHIND_NS)
         return _SILENCE
 
-    def _lose(self, why: str = "") -> None:
+    def _let_go(self, then: Callable[[Source], None]) -> None:
         inner, self._inner = self._inner, None
         if inner is not None:
             self._remember(inner)
-            self.keeper.lose(inner, why)
+            then(inner)
 
     def _replace(self, fresh: Source) -> None:
-        if self._inner is not None:
-            self._remember(self._inner)
-            self.keeper.dispose(self._inner)
+        self._let_go(self.keeper.dispose)
         self._use(fresh)
 
     def _use(self, source: Source) -> None:
-        self._inner = source
+        self._inner, self._storm = source, _Storm()
         self._resampler = StreamResampler(source.rate_hz, SAMPLE_RATE_HZ)
 
     def _remember(self, source: Source) -> None:
@@ -134,9 +134,9 @@ class LastingSink:
 
     rate_hz = SAMPLE_RATE_HZ
 
-    def __init__(self, text: str, open_sink: Callable[[str], Sink], rescan: Callable[[], bool]) -> None:
+    def __init__(self, text: str, open_sink: Callable[..., Sink], rescan: Callable[[], bool]) -> None:
         self._inner: Sink | None = None
-        self._use(open_sink(text))
+        self._first = open_sink(text)
         self.keeper: Keeper[Sink] = Keeper("output device", text, open_sink, rescan)
         self._past_underruns = self._past_xruns = 0
         self._next_ns = 0  # when the next block is wanted where no device says so
@@ -153,13 +153,9 @@ class LastingSink:
         return self._past_xruns + _xruns(self._inner)
 
     def start(self, now_ns: int) -> None:
-        """Begin to play."""
+        """Begin to play; at the clock's pace until the device does."""
         self._next_ns = now_ns
-        try:
-            if self._inner is not None:
-                self._inner.start(now_ns)
-        except AudioError as error:
-            self._lose(f" ({error})")
+        self.keeper.begin(self._first)
 
     def wants(self, now_ns: int) -> bool:
         """Whether 256 samples must be written now: the device says so, or without one the clock."""
@@ -168,7 +164,11 @@ class LastingSink:
         if self._inner is not None:
             idle_ns = self._inner.idle_ns(now_ns)
             if idle_ns > LOST_NS:
-                self._lose()
+                self._let_go(self.keeper.lose)
+                return False
+            if self._storm.is_on(self._inner.device_xruns, now_ns):
+                self._let_go(self.keeper.stumble)
+                return False
             self._alone = idle_ns > STALLED_NS
             if not self._alone:
                 return self._inner.wants(now_ns)
@@ -189,28 +189,41 @@ class LastingSink:
     def close(self) -> None:
         """Release the device."""
         self.keeper.stop()
-        if self._inner is not None:
-            self._inner.close()
+        for end in (self._first, self._inner):
+            if end is not None:
+                end.close()
 
-    def _lose(self, why: str = "") -> None:
+    def _let_go(self, then: Callable[[Sink], None]) -> None:
         inner, self._inner, self._alone = self._inner, None, True
         if inner is not None:
             self._remember(inner)
-            self.keeper.lose(inner, why)
+            then(inner)
 
     def _replace(self, fresh: Sink) -> None:
-        if self._inner is not None:
-            self._remember(self._inner)
-            self.keeper.dispose(self._inner)
+        self._let_go(self.keeper.dispose)
         self._use(fresh)
 
     def _use(self, sink: Sink) -> None:
-        self._inner, self._alone = sink, False
+        self._inner, self._alone, self._storm = sink, False, _Storm()
         self._resampler = StreamResampler(SAMPLE_RATE_HZ, sink.rate_hz)
 
     def _remember(self, sink: Sink) -> None:
         self._past_underruns += sink.underruns
         self._past_xruns += _xruns(sink)
+
+
+class _Storm:
+    """Whether a device has one xrun after the other."""
+
+    def __init__(self) -> None:
+        self._since_ns: int | None = None
+        self._before = 0
+
+    def is_on(self, xruns: int, now_ns: int) -> bool:
+        """To be asked often, with the device's count."""
+        if self._since_ns is None or now_ns >= self._since_ns + STORM_NS:
+            self._since_ns, self._before = now_ns, xruns
+        return xruns - self._before >= STORM_XRUNS
 
 
 def _xruns(end: Source | Sink | None) -> int:

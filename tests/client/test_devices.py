@@ -20,7 +20,14 @@ NO_STATUS = SimpleNamespace(input_overflow=False, output_underflow=False)
 DEVICES = [
     {"name": "Mic", "index": 0, "max_input_channels": 1, "max_output_channels": 0, "default_samplerate": 48_000.0},
     {"name": "Taken", "index": 7, "max_input_channels": 1, "max_output_channels": 1, "default_samplerate": 48_000.0},
-    {"name": "Box", "index": 1, "max_input_channels": 0, "max_output_channels": 2, "default_samplerate": 44_100.0},
+    {
+        "name": "Box",
+        "index": 1,
+        "max_input_channels": 0,
+        "max_output_channels": 2,
+        "default_samplerate": 44_100.0,
+        "hostapi": 0,
+    },
 ]
 
 
@@ -49,6 +56,13 @@ class FakeSounddevice(SimpleNamespace):
 
     InputStream = OutputStream = Stream
     restarts = 0
+
+    def query_hostapis(self, number: int) -> dict[str, str]:
+        return {"name": "ALSA" if number == 1 else "Core Audio"}
+
+    def check_output_settings(self, **asked: Any) -> None:
+        if asked["device"] == 8:
+            raise FakeSounddevice.PortAudioError("Invalid sample rate")
 
     def _terminate(self) -> None:
         self.restarts += 1
@@ -134,6 +148,16 @@ def test_a_loudspeaker_plays_in_order_and_counts_where_it_runs_dry() -> None:
 def test_an_unknown_device_is_one_line(make: Any, kind: str) -> None:
     with pytest.raises(AudioError, match=f"{kind} device 'Ghost' cannot be used .*voicelink devices"):
         make("Ghost")
+
+
+@pytest.mark.usefixtures("_sounddevice")
+@pytest.mark.parametrize(("hostapi", "index", "rate_hz"), [(0, 2, 44_100), (1, 2, 48_000), (1, 8, 44_100)])
+def test_what_goes_through_alsa_runs_at_48_khz_where_it_can(
+    monkeypatch: pytest.MonkeyPatch, hostapi: int, index: int, rate_hz: int
+) -> None:
+    monkeypatch.setitem(DEVICES[2], "hostapi", hostapi)
+    monkeypatch.setitem(DEVICES[2], "index", index)
+    assert Loudspeaker("Box").rate_hz == rate_hz
 
 
 @pytest.mark.usefixtures("_sounddevice")
