@@ -26,8 +26,11 @@ from voicelink.units import FRAME_SAMPLES, NS_PER_MS, NS_PER_S, SAMPLE_RATE_HZ
 
 #: How often the codec thread looks at a ring.
 POLL_NS: Final = 2 * NS_PER_MS
-#: Sound kept ready for the loudspeaker beside PortAudio's own buffer, in codec frames.
-READY_FRAMES: Final = 2
+#: Sound kept ready for the loudspeaker beside PortAudio's own buffer, in half codec frames: at first, and at most on a
+#: machine that hands over late or a device that asks in bursts. It falls again where all went well for a while.
+READY_HALVES: Final = 4
+MAX_READY_HALVES: Final = 8
+CALM_NS: Final = 20 * NS_PER_S
 RING_SECONDS: Final = 0.5
 #: Buffer asked of a device; one that stumbles is opened again with twice as much, up to the last.
 LATENCIES_S: Final = (0.03, 0.06, 0.12)
@@ -156,16 +159,21 @@ class Loudspeaker(_Device):
     def __init__(self, device: str, latency_s: float = LATENCIES_S[0]) -> None:
         self.underruns = 0
         super().__init__(device, "output", latency_s)
-        self._ready_samples = READY_FRAMES * FRAME_SAMPLES * self.rate_hz // SAMPLE_RATE_HZ
+        self._halves, self._seen, self._changed_ns = READY_HALVES, 0, 0
         self._latency_ns = int(self._stream.latency * NS_PER_S)
 
     def start(self, now_ns: int) -> None:
         """Begin to play; silence first, so that the first frame does not come too late. Raises AudioError."""
+        self._changed_ns = now_ns
         self._ring.push(np.zeros(self._ready_samples, np.float32))
         self._start(now_ns)
 
     def wants(self, now_ns: int) -> bool:
-        """Whether less than `READY_FRAMES` lie ready."""
+        """Whether too little lies ready."""
+        if self.underruns != self._seen and now_ns >= self._changed_ns + NS_PER_S:
+            self._adapt(+1, now_ns)
+        elif now_ns >= self._changed_ns + CALM_NS:
+            self._adapt(-1, now_ns)
         return len(self._ring) < self._ready_samples
 
     def write(self, block: NDArray[np.float32], now_ns: int) -> int:
@@ -173,6 +181,14 @@ class Loudspeaker(_Device):
         waiting_ns = len(self._ring) * NS_PER_S // self.rate_hz
         self._ring.push(block)
         return time.monotonic_ns() + waiting_ns + self._latency_ns
+
+    @property
+    def _ready_samples(self) -> int:
+        return self._halves * FRAME_SAMPLES * self.rate_hz // (2 * SAMPLE_RATE_HZ)
+
+    def _adapt(self, halves: int, now_ns: int) -> None:
+        self._halves = min(MAX_READY_HALVES, max(READY_HALVES, self._halves + halves))
+        self._seen, self._changed_ns = self.underruns, now_ns
 
     def _callback(self, block: NDArray[np.float32], frames: int, when: object, status: Any) -> None:
         self._called_ns = time.monotonic_ns()

@@ -13,7 +13,7 @@ from voicelink.core.events import Agreed, CallMissed, Connected, Ended, EndReaso
 from voicelink.core.stats import Stats
 from voicelink.secure.identity import Trust, fingerprint
 
-AGREED = Agreed("m-1", 8, 32, 2, 0)
+AGREED = Agreed("m-1", 8, 32, 2, 1, 8)
 
 
 def test_two_bundled_clips_of_speech() -> None:

@@ -151,6 +151,26 @@ def test_an_unknown_device_is_one_line(make: Any, kind: str) -> None:
 
 
 @pytest.mark.usefixtures("_sounddevice")
+def test_a_loudspeaker_that_runs_dry_keeps_more_ready_and_less_again_later() -> None:
+    box = Loudspeaker("Box")
+    box.start(0)
+
+    def level() -> int:
+        return box._ready_samples * 22_050 // box.rate_hz
+
+    assert level() == 512
+    second = 1_000_000_000
+    for k in range(1, 10):
+        box.underruns += 5
+        box.wants(k * second)
+        box.wants(k * second + 1)  # at once again: once a second is enough
+        assert level() == min(1_024, 512 + 128 * k)
+    for k in range(1, 10):
+        box.wants((10 + 20 * k) * second)
+        assert level() == max(512, 1_024 - 128 * k)
+
+
+@pytest.mark.usefixtures("_sounddevice")
 @pytest.mark.parametrize(("hostapi", "index", "rate_hz"), [(0, 2, 44_100), (1, 2, 48_000), (1, 8, 44_100)])
 def test_what_goes_through_alsa_runs_at_48_khz_where_it_can(
     monkeypatch: pytest.MonkeyPatch, hostapi: int, index: int, rate_hz: int
