@@ -40,6 +40,9 @@ SERVER_RATE_HZ: Final = 48_000
 #: `idle_ns` of a device whose stream is over.
 GONE_NS: Final = 1 << 62
 
+#: A call that ends waits no longer for PortAudio.
+STUCK_S: Final = 3.0
+
 #: PortAudio's opening, starting and closing are not for two threads at once.
 _portaudio = threading.RLock()
 _open_devices: set[_Device] = set()
@@ -98,8 +101,12 @@ class _Device:
 
     def close(self) -> None:
         """Stop and close the device. May be called twice."""
-        with _portaudio:
+        if not _portaudio.acquire(timeout=STUCK_S):
+            return  # PortAudio never came back from a device that died as it was started
+        try:
             self._close()
+        finally:
+            _portaudio.release()
 
     def _start(self, now_ns: int) -> None:
         self._called_ns = now_ns

@@ -16,6 +16,8 @@ from voicelink.errors import AudioError
 RETRY_S: Final = 1.0
 #: How often PortAudio is asked for devices plugged in since; that costs half a second of a processor.
 RESCAN_S: Final = 3.0
+#: A call that ends waits no longer for a device that never comes back from being opened.
+STUCK_S: Final = 3.0
 
 _log = logging.getLogger(__name__)
 
@@ -89,7 +91,7 @@ class Keeper(Generic[T]):
         """End the thread and close what was opened but not taken."""
         if self._thread is not None:
             self._jobs.put(None)
-            self._thread.join()
+            self._thread.join(timeout=STUCK_S)
             self._thread = None
         while (end := self.take()) is not None:
             _close(end)

@@ -85,6 +85,7 @@ def test_a_call_outlives_its_devices_and_takes_them_up_again(pulse: Pulse, tmp_p
     line = Line(pulse, tmp_path)
     try:
         line.wait_connected()
+        talk(pulse)
         pulse.kill()
         for name in ("alice", "bob"):
             line.wait_for(name, "output device 'pulse' is gone", 15)
