@@ -42,6 +42,8 @@ class CallPlan:
     """Who we are and whom we know; None for a key of this call alone."""
     remember: Callable[[str, bytes], None] | None = None
     """Called with label and key of a peer met for the first time."""
+    dscp: int = 0
+    """How what is sent is marked for routers; 0 not."""
     label: str = ""
     """Under which the key of who is called without a server is remembered; by default the address."""
 
@@ -107,7 +109,7 @@ async def run_call(
     try:
         settings = replace(plan.session, model_ids=(codec.model_id,))
         driver = await SessionDriver.open(
-            settings, local=plan.local, impairment=impairment, credentials=plan.credentials
+            settings, local=plan.local, impairment=impairment, credentials=plan.credentials, dscp=plan.dscp
         )
         try:
             with _signals(call.interrupt):

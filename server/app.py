@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -18,7 +19,7 @@ from voicelink_server.serving import First, Other, Stops
 from voicelink_server.supervisor import Supervisor
 
 from voicelink.errors import CallError, ConfigError
-from voicelink.net.address import plain, resolve_local
+from voicelink.net.address import mark, plain, resolve_local
 from voicelink.net.loop import run
 from voicelink.settings import ServerSettings, format_address
 
@@ -78,7 +79,16 @@ async def _alone(
 
 
 async def _bind(settings: ServerSettings, processes: int) -> tuple[list[list[socket.socket]], socket.socket | None]:
-    """The sockets of each process, and that of the metrics page."""
+    """The sockets of each process, marked for routers, and that of the metrics page."""
+    sockets, web = await _bind_unmarked(settings, processes)
+    for sock in itertools.chain.from_iterable(sockets):
+        mark(sock, settings.dscp)
+    return sockets, web
+
+
+async def _bind_unmarked(
+    settings: ServerSettings, processes: int
+) -> tuple[list[list[socket.socket]], socket.socket | None]:
     if settings.redis:
         await _check_cluster(settings)
     web = bind_web(await resolve_local(settings.metrics)) if settings.metrics else None

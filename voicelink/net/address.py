@@ -44,6 +44,19 @@ def bind_udp(local: Address, *, only_ipv6: bool = False, shared: bool = False) -
     return made
 
 
+def mark(sock: socket.socket, dscp: int) -> None:
+    """Ask routers for `dscp` (RFC 2474) with all that `sock` sends. Where a system does not allow it, nothing changes.
+
+    An IPv6 socket that also speaks IPv4 needs both marks.
+    """
+    traffic_class = dscp << 2
+    with contextlib.suppress(OSError, AttributeError):
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, traffic_class)
+    if sock.family == socket.AF_INET6:
+        with contextlib.suppress(OSError, AttributeError):
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, traffic_class)
+
+
 def why_not(error: OSError) -> str:
     """What keeps us from listening at an address, and what to do where we know."""
     if error.errno == errno.EADDRINUSE:

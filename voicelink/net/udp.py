@@ -22,7 +22,7 @@ from voicelink.core.session import Session
 from voicelink.core.stats import Stats
 from voicelink.errors import LocalProtocolError
 from voicelink.frame import Frame
-from voicelink.net.address import address_towards, bind_udp, plain, resolve
+from voicelink.net.address import address_towards, bind_udp, mark, plain, resolve
 from voicelink.net.port import DatagramPort, Deadline, Impairment
 from voicelink.secure.identity import Credentials
 from voicelink.settings import Address, SessionSettings
@@ -76,13 +76,16 @@ class SessionDriver:
         local: Address = ("0.0.0.0", 0),
         impairment: Impairment | None = None,
         credentials: Credentials | None = None,
+        dscp: int = 0,
     ) -> SessionDriver:
         """Bind a socket at `local` (port 0: any) and make a Session. Raises CallError if it cannot bind.
 
         `credentials` as in Session: by default a key for this session alone.
-        `impairment` is asked about every outgoing media datagram (tests and demonstrations).
+        `impairment` is asked about every outgoing media datagram (tests and demonstrations). `dscp` marks what is
+        sent, where the system allows it.
         """
         sock = bind_udp(local)
+        mark(sock, dscp)
         driver = cls(settings, sock, impairment, credentials)
         protocol = DatagramPort(driver._on_datagram)
         driver._transport, _ = await driver._loop.create_datagram_endpoint(lambda: protocol, sock=sock)
