@@ -97,7 +97,7 @@ def test_the_sample_and_the_description_are_toml(tmp_path: Path) -> None:
     lines = [line[1:] for line in sample().splitlines() if line[:1] == "#" and line[1:2] != " "]
     tables = [line for line in sample().splitlines() if line.startswith("[")]
     assert len(lines) == len(as_dict(effective))
-    assert tables == ["[session]", "[server]", "[link]", "[codec]", "[audio]", "[keys]"]
+    assert tables == ["[session]", "[server]", "[link]", "[codec]", "[audio]", "[network]", "[keys]"]
 
 
 def test_the_sample_uncommented_is_the_defaults(tmp_path: Path) -> None:
