@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from voicelink_client.controls import Controls
 from voicelink_client.engine import CallCodec, Engine
 from voicelink_client.figures import call_figures
+from voicelink_client.phone import PhoneInput, PhoneState
+from voicelink_client.sentences import failure
 
-from voicelink.core.events import Agreed, Connected, Ended, EndReason, Event, IncomingCall, Security
+from voicelink.audio.level import FLOOR_DBFS
+from voicelink.core.events import Agreed, Condition, Connected, Ended, EndReason, Event, IncomingCall, Security
 from voicelink.core.stats import Stats
 from voicelink.errors import CallError, ConfigError, VoicelinkError
 from voicelink.net.udp import Impairment, SessionDriver
 from voicelink.secure.identity import Credentials, Trust
 from voicelink.settings import Address, SessionSettings, parse_address
+from voicelink.units import NS_PER_MS
 
-STATUS_EVERY_S = 0.25
+STATUS_EVERY_S = 0.1
 #: A caller who plays a file hangs up so long after its end, so that the last words arrive.
 TAIL_S = 1.0
 #: Ends of a call that nobody wanted.
@@ -56,6 +63,33 @@ class CallStatus:
     seconds: float
     said_dbfs: float
     heard_dbfs: float
+    said_peak_dbfs: float = FLOOR_DBFS
+    heard_peak_dbfs: float = FLOOR_DBFS
+    state: PhoneState = PhoneState.TALKING
+    own: Condition = field(default_factory=Condition)
+    peer: Condition = field(default_factory=Condition)
+    """How both ends take part."""
+    buffer_ms: float = 0.0
+    """Delay in the jitter buffer now, after the fastest frame, and what it aims at."""
+    target_ms: float = 0.0
+    output_ms: float = 0.0
+    """How long a block waits until it leaves the loudspeaker."""
+    underruns: int = 0
+    overruns: int = 0
+
+    def figures(self) -> dict[str, Any]:
+        """As plain values for JSON: the statistics so far, the state, and how both ends take part."""
+        return self.stats.to_dict() | {
+            "seconds": round(self.seconds, 1),
+            "state": str(self.state),
+            "muted": self.own.muted,
+            "holding": self.own.holding,
+            "peer_muted": self.peer.muted,
+            "peer_holding": self.peer.holding,
+            "playout_delay_ms": round(self.buffer_ms, 1),
+            "said_dbfs": round(self.said_dbfs, 1),
+            "heard_dbfs": round(self.heard_dbfs, 1),
+        }
 
 
 class CallView(Protocol):
@@ -88,7 +122,7 @@ class CallOutcome:
         """Raise CallError where there was no call, or where it broke off."""
         failed = not self.connected or self.ended.reason in BROKEN
         if failed and not self.interrupted:
-            raise CallError(self.ended.detail or f"the call failed: {self.ended.reason}")
+            raise CallError(failure(self.ended))
 
 
 async def run_call(
@@ -99,13 +133,17 @@ async def run_call(
     *,
     impairment: Impairment | None = None,
     hang_up: asyncio.Event | None = None,
+    controls: Controls | None = None,
+    tones: bool = False,
 ) -> CallOutcome:
     """Place or await one call and stay until it has ended; closes `engine` and the socket in any case.
 
-    SIGINT, SIGTERM and `hang_up` end it in good order. Raises CallError and ConfigError where it cannot
+    SIGINT, SIGTERM and `hang_up` end it in good order; `controls` are what the user does meanwhile. With `tones` it
+    sounds like a telephone, also before and after the call. Raises CallError and ConfigError where it cannot
     begin, and CallError where the codec thread breaks down.
     """
-    call = _Call(plan, engine, view, hang_up or asyncio.Event())
+    controls = controls or Controls(plan.session.target_late_rate)
+    call = _Call(plan, engine, view, hang_up or asyncio.Event(), controls, tones)
     try:
         settings = replace(plan.session, model_ids=(codec.model_id,))
         driver = await SessionDriver.open(
@@ -137,8 +175,17 @@ def split_target(target: str, server: str | None) -> tuple[str, str | None]:
 class _Call:
     """The loop over events of one call."""
 
-    def __init__(self, plan: CallPlan, engine: Engine, view: CallView, hang_up: asyncio.Event) -> None:
+    def __init__(
+        self,
+        plan: CallPlan,
+        engine: Engine,
+        view: CallView,
+        hang_up: asyncio.Event,
+        controls: Controls,
+        tones: bool,
+    ) -> None:
         self._plan, self._engine, self._view, self._hang_up = plan, engine, view, hang_up
+        self._controls, self._tones = controls, tones
         self._loop = asyncio.get_running_loop()
         self._failure: Exception | None = None
         self._agreed: Agreed | None = None
@@ -153,14 +200,20 @@ class _Call:
         self._hang_up.set()
 
     async def run(self, driver: SessionDriver) -> CallOutcome:
-        plan = self._plan
+        plan, phone = self._plan, self._controls.phone
+        self._controls.attach(driver, self._engine)
         self._view.ready(driver.local_address)
+        if self._tones:
+            self._engine.open(self._engine_failed)
+        phone.move(PhoneInput.LISTEN if plan.target is None else PhoneInput.DIAL)
         if plan.target is None:
             await driver.listen(plan.server)
         else:
             await driver.call(*split_target(plan.target, plan.server), label=plan.label)
         ended = await self._until_ended(driver)
         stats, curve = driver.stats(), driver.late_curve()
+        self._engine.finish()
+        await self._last_tone()
         await asyncio.to_thread(self._engine.stop)
         if self._failure is not None:
             raise _as_call_error(self._failure) from self._failure
@@ -170,10 +223,11 @@ class _Call:
 
     async def _until_ended(self, driver: SessionDriver) -> Ended:
         event_task = asyncio.ensure_future(driver.next_event())
-        stop_task = asyncio.ensure_future(self._hang_up.wait())
+        stops = (self._hang_up, self._controls.hang_up_wanted)
+        stop_tasks = {asyncio.ensure_future(stop.wait()) for stop in stops}
         try:
             while True:
-                waiting = {event_task} if self._hanging_up else {event_task, stop_task}
+                waiting = {event_task} if self._hanging_up else {event_task, *stop_tasks}
                 await asyncio.wait(waiting, timeout=STATUS_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
                 if event_task.done():
                     event = event_task.result()
@@ -183,12 +237,16 @@ class _Call:
                     event_task = asyncio.ensure_future(driver.next_event())
                 self._tick(driver)
         finally:
-            for task in (event_task, stop_task, self._asking):
+            for task in (event_task, *stop_tasks, self._asking):
                 if task is not None:
                     task.cancel()
 
     def _take(self, event: Event, driver: SessionDriver) -> None:
+        self._controls.phone.take(event)
+        if isinstance(event, Connected):
+            self._controls.agreed = event.agreed
         self._view.event(event)
+        self._sound()
         if isinstance(event, IncomingCall):
             self._asking = asyncio.ensure_future(self._answer(event, driver))
         elif isinstance(event, Connected):
@@ -199,6 +257,8 @@ class _Call:
 
     async def _answer(self, call: IncomingCall, driver: SessionDriver) -> bool:
         yes = await self._view.ask(call)
+        self._controls.phone.answered = yes
+        self._sound()
         if yes:
             driver.accept()
         else:
@@ -206,12 +266,49 @@ class _Call:
         return yes
 
     def _tick(self, driver: SessionDriver) -> None:
-        engine = self._engine
         if self._agreed is not None:
-            status = CallStatus(driver.stats(), engine.seconds, engine.said.rms_dbfs, engine.heard.rms_dbfs)
-            self._view.status(status)
-        if self._hang_up.is_set() or self._failure is not None or self._time_is_up():
+            self._controls.phone.hears(not driver.session.is_silent)
+            self._view.status(self._status(driver))
+        self._controls.tick(time.monotonic())
+        if (
+            self._hang_up.is_set()
+            or self._controls.hang_up_wanted.is_set()
+            or self._failure is not None
+            or self._time_is_up()
+        ):
             self._end(driver)
+
+    def _status(self, driver: SessionDriver) -> CallStatus:
+        engine, phone, playout = self._engine, self._controls.phone, driver.session.playout
+        level_ns = 0 if playout is None else playout.level_ns or 0
+        return CallStatus(
+            driver.stats(),
+            engine.seconds,
+            engine.said.rms_dbfs,
+            engine.heard.rms_dbfs,
+            engine.said.peak_dbfs,
+            engine.heard.peak_dbfs,
+            phone.state,
+            self._controls.condition,
+            phone.peer,
+            buffer_ms=level_ns / NS_PER_MS,
+            target_ms=0.0 if playout is None else playout.estimator.target_ns / NS_PER_MS,
+            output_ms=engine.output_ms,
+            underruns=engine.underruns,
+            overruns=engine.overruns,
+        )
+
+    def _sound(self) -> None:
+        """Let it sound as a telephone in this state."""
+        if self._tones:
+            self._engine.tone = self._controls.phone.tone
+
+    async def _last_tone(self) -> None:
+        """Let the user hear how it ended; hanging up again leaves at once."""
+        tone = self._controls.phone.tone
+        if self._tones and tone is not None and not self._interrupted and self._failure is None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hang_up.wait(), tone.seconds)
 
     def _time_is_up(self) -> bool:
         plan, seconds = self._plan, self._engine.seconds

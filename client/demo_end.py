@@ -17,9 +17,9 @@ from typing import Any
 
 from voicelink_client.call import CallOutcome, CallPlan, CallStatus, run_call
 from voicelink_client.engine import CallCodec, Engine
+from voicelink_client.sentences import describe
 from voicelink_client.streams import PacedSink, file_source
 from voicelink_client.timeline import TimelineLog
-from voicelink_client.views import describe
 
 from voicelink.core.events import Event, IncomingCall
 from voicelink.errors import VoicelinkError

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +20,15 @@ from voicelink_client.playout import Decoder, Playout
 from voicelink_client.recorder import Recorder
 from voicelink_client.streams import Sink, Source
 from voicelink_client.talker import Talker
+from voicelink_client.tones import Tone, TonePlayer
 
 from voicelink.audio.level import LevelMeter
 from voicelink.audio.resampler import StreamResampler
 from voicelink.codec.stream import CALL_SEARCH_ROUNDS
-from voicelink.core.events import PlayoutDecision
+from voicelink.core.events import PlayoutDecision, Wait
 from voicelink.errors import AudioError
 from voicelink.frame import Frame
-from voicelink.units import NS_PER_S, SAMPLE_RATE_HZ
+from voicelink.units import FRAME_SAMPLES, NS_PER_MS, NS_PER_S, SAMPLE_RATE_HZ
 
 #: Told after each slot: what was decided, and when the slot's first sample leaves the loudspeaker, ns.
 SlotObserver = Callable[[PlayoutDecision, int], None]
@@ -62,11 +63,21 @@ class MediaPort(Protocol):
         """What to play next; `quiet`: the last slot was."""
 
 
-class Engine:
-    """Runs a call's sound from `start` to `stop`. `failed` is called on the thread if it breaks down.
+class _Call(NamedTuple):
+    """What the thread works for."""
 
-    Codes half a second of silence when it is made, so that the first frames of the call do not wait for a
-    model runtime that is still warming up.
+    port: MediaPort
+    talker: Talker
+    playout: Playout
+
+
+class Engine:
+    """Runs a call's sound from `start` to `finish`, and tones from `open` to `stop`.
+
+    `failed` is called on the thread if it breaks down. `tone`, `set_gain` and the figures are for any thread.
+
+    Codes half a second of silence when it is made, so that the first frames of the call do not wait for a model
+    runtime that is still warming up.
     """
 
     def __init__(
@@ -85,27 +96,44 @@ class Engine:
         self._to_sink = StreamResampler(SAMPLE_RATE_HZ, sink.rate_hz)
         self.said, self.heard = LevelMeter(source.rate_hz), LevelMeter(SAMPLE_RATE_HZ)
         self.started_ns = self.stopped_ns = 0
+        self.output_ms = 0.0
+        """How long the last block waited until it left the loudspeaker."""
         self._cpu_ns = 0
+        self._call: _Call | None = None
+        self._gain = 1.0
+        self._player: TonePlayer | None = None
+        self._failed: Callable[[Exception], None] = lambda error: None
         _warm_up(codec)
 
     def start(self, port: MediaPort, bits: int, failed: Callable[[Exception], None]) -> None:
         """Begin: code into `port` (at `bits` a frame until it wants others), and play what it gives."""
         encoder = self._codec.encoder(self._source.rate_hz, bits, rounds=CALL_SEARCH_ROUNDS)
-        talker = Talker(encoder, self._source.rate_hz)
         playout = Playout(self._codec.decoder(), port.pull_frame)
-        args = (port, talker, playout, failed)
-        self._thread = threading.Thread(target=self._guard, args=args, name="codec", daemon=True)
         self._cpu_ns = time.process_time_ns()
         self.started_ns = time.monotonic_ns()
-        self._thread.start()
+        self._call = _Call(port, Talker(encoder, self._source.rate_hz), playout)
+        self.open(failed)
+
+    def open(self, failed: Callable[[Exception], None]) -> None:
+        """Let the loudspeaker run already before the call, for tones."""
+        self._failed = failed
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._guard, name="codec", daemon=True)
+            self._thread.start()
+
+    def finish(self) -> None:
+        """The call is over: nothing of it is coded or played any more. Once or more."""
+        self._call = None
+        if self.started_ns and not self.stopped_ns:
+            self._cpu_ns = time.process_time_ns() - self._cpu_ns
+            self.stopped_ns = time.monotonic_ns()
 
     def stop(self) -> None:
         """End the thread (waiting for the frame in work), close source, sink and recording. Once or more."""
         if self._thread is not None and not self._stop.is_set():
             self._stop.set()
             self._thread.join()
-            self._cpu_ns = time.process_time_ns() - self._cpu_ns
-            self.stopped_ns = time.monotonic_ns()
+        self.finish()
         self._source.close()
         self._sink.close()
         if self._recorder is not None:
@@ -137,6 +165,21 @@ class Engine:
         return [text for keeper in keepers for text in iter(keeper.notice, None)]
 
     @property
+    def tone(self) -> Tone | None:
+        """What sounds beside the call."""
+        player = self._player
+        return None if player is None else player.tone
+
+    @tone.setter
+    def tone(self, tone: Tone | None) -> None:
+        if tone is not self.tone:
+            self._player = None if tone is None else TonePlayer(tone)
+
+    def set_gain(self, gain: float) -> None:
+        """How loud the other end is played, a factor; 0: not at all."""
+        self._gain = gain
+
+    @property
     def input_ended(self) -> bool:
         """Whether a file that is the microphone has been spoken to its end."""
         return self._source.ended
@@ -144,7 +187,7 @@ class Engine:
     @property
     def seconds(self) -> float:
         """How long it ran, or runs so far."""
-        return ((self.stopped_ns or time.monotonic_ns()) - self.started_ns) / NS_PER_S if self._thread else 0.0
+        return ((self.stopped_ns or time.monotonic_ns()) - self.started_ns) / NS_PER_S if self.started_ns else 0.0
 
     @property
     def cpu_rtf(self) -> float:
@@ -166,42 +209,56 @@ class Engine:
         """Times that a sound device itself said that it lost or lacked sound."""
         return self._source.device_xruns + self._sink.device_xruns
 
-    def _guard(self, port: MediaPort, talker: Talker, playout: Playout, failed: Callable[[Exception], None]) -> None:
+    def _guard(self) -> None:
         try:
-            self._run(port, talker, playout)
+            self._run()
         except Exception as error:
             _log.debug("codec thread", exc_info=True)
-            failed(error)
+            self._failed(error)
 
-    def _run(self, port: MediaPort, talker: Talker, playout: Playout) -> None:
+    def _run(self) -> None:
         source, sink = self._source, self._sink
-        source.start(self.started_ns)
-        sink.start(self.started_ns)
+        sink.start(self.started_ns or time.monotonic_ns())
+        captures = False
         while not self._stop.is_set():
-            now_ns = time.monotonic_ns()
+            now_ns, call = time.monotonic_ns(), self._call
+            if call is not None and not captures:
+                source.start(self.started_ns)
+                captures = True
             if wanted := sink.wants(now_ns):
-                self._play(playout)
+                self._play(call)
             # also where the loudspeaker wants more at once: a machine that is too slow for both starves neither
-            if (block := source.read(now_ns)) is not None:
-                self._say(block, talker, port)
+            if call is not None and (block := source.read(now_ns)) is not None:
+                self._say(block, call)
             elif not wanted:
-                wait_ns = min(source.due_ns(now_ns), sink.due_ns(now_ns)) - now_ns
-                self._stop.wait(max(0, wait_ns) / NS_PER_S)
+                due_ns = sink.due_ns(now_ns) if call is None else min(source.due_ns(now_ns), sink.due_ns(now_ns))
+                self._stop.wait(max(0, due_ns - now_ns) / NS_PER_S)
 
-    def _say(self, block: NDArray[np.float32], talker: Talker, port: MediaPort) -> None:
+    def _say(self, block: NDArray[np.float32], call: _Call) -> None:
+        bits = call.port.send_bits()
         self.said.push(block)
         if self._recorder is not None:
-            self._recorder.said(block)
-        for frame in talker.push(block, port.send_bits()):
-            port.send_frame(frame)
+            self._recorder.said(block if bits else np.zeros_like(block))  # what is not sent was not said
+        for frame in call.talker.push(block, bits):
+            call.port.send_frame(frame)
 
-    def _play(self, playout: Playout) -> None:
-        decision, block = playout.next_slot()
-        self.heard.push(block)
-        if self._recorder is not None:
-            self._recorder.heard(block)
-        leave_ns = self._sink.write(self._to_sink.push(block), time.monotonic_ns())
-        if self._on_slot is not None:
+    def _play(self, call: _Call | None) -> None:
+        decision: PlayoutDecision = Wait()
+        block: NDArray[np.float32] = np.zeros(FRAME_SAMPLES, np.float32)
+        if call is not None:
+            decision, block = call.playout.next_slot()
+            self.heard.push(block)
+            if self._recorder is not None:
+                self._recorder.heard(block)
+        player, gain = self._player, self._gain
+        if gain != 1.0:
+            block = np.clip(block * np.float32(gain), -1.0, 1.0)
+        if player is not None:
+            block = block + player.block(len(block))
+        now_ns = time.monotonic_ns()
+        leave_ns = self._sink.write(self._to_sink.push(block), now_ns)
+        self.output_ms = (leave_ns - now_ns) / NS_PER_MS
+        if self._on_slot is not None and call is not None:
             self._on_slot(decision, leave_ns)
 
 

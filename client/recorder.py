@@ -1,4 +1,4 @@
-"""Recording of a call: a WAV with our own voice on the left and the other's on the right."""
+"""Recording of a call: a WAV or FLAC with our own voice on the left and the other's on the right."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import contextlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voicelink.audio.flac import FlacWriter
 from voicelink.audio.resampler import StreamResampler
 from voicelink.audio.wav import WavWriter
 from voicelink.errors import AudioError
@@ -18,21 +20,26 @@ from voicelink.units import SAMPLE_RATE_HZ
 #: The two sides come from two clocks: a side so far behind is filled up with silence.
 MAX_APART_SAMPLES = SAMPLE_RATE_HZ
 
+_WRITERS: Final = {".wav": WavWriter, ".flac": FlacWriter}
+
 _log = logging.getLogger(__name__)
 
 
 class Recorder:
-    """Writes both sides at 22 050 Hz, valid after a crash but for the last second (see `WavWriter`).
+    """Writes both sides at 22 050 Hz, valid after a crash but for the last seconds (see `WavWriter`, `FlacWriter`).
 
     A disk that fails during the call ends the recording, not the call. Raises AudioError where the file
-    cannot be made.
+    cannot be made, or is to be neither .wav nor .flac.
     """
 
     def __init__(self, path: Path, said_rate_hz: int) -> None:
         self._resampler = StreamResampler(said_rate_hz, SAMPLE_RATE_HZ)
         self._sides = [np.zeros(0, np.float32), np.zeros(0, np.float32)]
+        make = _WRITERS.get(path.suffix.lower())
+        if make is None:
+            raise AudioError(f"{path}: a recording is a .wav or a .flac file; give it such a name")
         try:
-            self._writer: WavWriter | None = WavWriter(path, SAMPLE_RATE_HZ, channels=2, private=True)
+            self._writer: WavWriter | FlacWriter | None = make(path, SAMPLE_RATE_HZ, channels=2, private=True)
         except OSError as error:
             raise AudioError(f"{path}: cannot be written ({error.strerror or error})") from error
 

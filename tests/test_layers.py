@@ -88,6 +88,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "voicelink/codec/checkpoint_import.py": ("torch",),
     "voicelink/codec/model_writer.py": ("torch", "onnx"),
     "voicelink/audio/files.py": ("soundfile",),
+    "voicelink/audio/flac.py": ("soundfile",),
     # A scenario is checked as all settings are; rendering is where traces meet the codec.
     "voicelink/sim/scenario.py": ("voicelink.config",),
     "voicelink/sim/render.py": ("voicelink.codec",),

@@ -31,7 +31,7 @@ from voicelink.errors import VoicelinkError
 INTERRUPTED: Final = 130
 #: Which pip extra brings a module that may be missing.
 EXTRAS: Final = {
-    "call": ("onnxruntime", "sounddevice", "soundfile", "soxr", "zeroconf", "pystoi", "scipy", "matplotlib"),
+    "call": ("onnxruntime", "sounddevice", "soundfile", "soxr", "zeroconf", "textual", "pystoi", "scipy", "matplotlib"),
     "train": ("torch", "librosa", "onnx", "safetensors", "pyworld"),
     "metrics": ("pesq",),
     "sweep": ("pyarrow",),

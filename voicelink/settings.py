@@ -216,7 +216,7 @@ class AudioSettings:
 
     input: str = setting("default", "input device (name or number), a WAV or FLAC file, or null")
     output: str = setting("default", "output device (name or number), a WAV file, or null")
-    record: str = setting("", "WAV file to record the call to; empty for none")
+    record: str = setting("", "WAV or FLAC file to record the call to; empty for none")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from voicelink_client.call import CallStatus
 from voicelink_client.clips import bundled_clips, clip_for
-from voicelink_client.views import LineView, LiveView, describe, meter
+from voicelink_client.phone import PhoneState
+from voicelink_client.sentences import describe
+from voicelink_client.views import LineView, meter
 
 from voicelink.audio.repeat import fill
-from voicelink.core.events import Agreed, CallMissed, Connected, Ended, EndReason, Registered, Security
+from voicelink.core.events import Agreed, CallMissed, Condition, Connected, Ended, EndReason, Registered, Security
 from voicelink.core.stats import Stats
 from voicelink.secure.identity import Trust, fingerprint
 
@@ -62,14 +64,15 @@ def test_every_end_is_said() -> None:
     assert "bob at 192.0.2.1:1" in describe(Registered("bob", ("192.0.2.1", 1), ("192.0.2.2", 2)))
 
 
-def test_the_live_view_draws_and_answers_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    view = LiveView()
-    try:
-        view.ready(("127.0.0.1", 4000))
-        view.status(CallStatus(Stats(), 61.0, -20.0, -1.0))
-    finally:
-        view.close()
-    assert "127.0.0.1:4000" in capsys.readouterr().err
+def test_a_lost_peer_and_its_return_are_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    view = LineView(as_json=True)
+    for state in (PhoneState.TALKING, PhoneState.RECONNECTING, PhoneState.RECONNECTING, PhoneState.TALKING):
+        view.status(CallStatus(Stats(), 3.0, -20.0, -30.0, state=state, own=Condition(muted=True)))
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(e["event"], e["state"]) for e in events] == [
+        ("status", "talking"), ("state", "reconnecting"), ("state", "talking"),
+    ]  # fmt: skip
+    assert (events[0]["muted"], events[0]["peer_muted"]) == (True, False)
 
 
 def test_meter() -> None:

@@ -18,6 +18,11 @@ from voicelink.settings import DEFAULT_PORT, SessionSettings, Settings, parse_ad
 from voicelink.units import bitrate_bps, bits_per_frame
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from voicelink_client.call import CallView
+    from voicelink_client.controls import Controls
+
     from voicelink.codec.model_folder import ModelInfo
 
 #: Where `listen` without a server waits, so that a caller can know it.
@@ -41,7 +46,8 @@ class CallOptions:
         str | None, typer.Option(metavar="DEVICE|FILE|null", help="Loudspeaker: name, number, .wav file.")
     ] = None
     record: Annotated[
-        str | None, typer.Option(metavar="FILE.wav", help="Record both sides: left you, right the other.")
+        str | None,
+        typer.Option(metavar="FILE", help="Record both sides to a .wav or .flac: left you, right the other."),
     ] = None
     bitrate: Annotated[
         str | None,
@@ -66,6 +72,7 @@ class CallOptions:
         typer.Option(metavar="SHARE", help="Frames that may come too late: small is safe, large quick (default 0.01)."),
     ] = None
     seconds: Annotated[float | None, typer.Option(min=0.1, help="Hang up after so long, s.")] = None
+    quiet_tones: Annotated[bool, typer.Option("--quiet-tones", help="No ringing, ring-back or busy tone.")] = False
     headless: Annotated[
         bool, typer.Option("--headless", help="No terminal screen: lines on stderr; calls are answered.")
     ] = False
@@ -175,6 +182,7 @@ def _run(
 ) -> None:
     """Open sound and codec, have the call, print the figures."""
     from voicelink_client.call import CallPlan, run_call  # noqa: PLC0415
+    from voicelink_client.controls import Controls  # noqa: PLC0415
     from voicelink_client.ends import is_file, loudspeaker, microphone  # noqa: PLC0415
     from voicelink_client.engine import Engine  # noqa: PLC0415
     from voicelink_client.figures import summary_lines  # noqa: PLC0415
@@ -214,10 +222,11 @@ def _run(
         record = Path(settings.audio.record) if settings.audio.record else None
         recorder = Recorder(record, source.rate_hz) if record else None
         engine = Engine(model, source, sink, recorder=recorder)
-        view = _view(common, options.headless)
-        stack.callback(view.close)
-        impairment = open_link(settings.link)
-        outcome = run(run_call(plan, model, engine, view, impairment=impairment))
+        controls = Controls(settings.session.target_late_rate)
+        view, show = _view(common, options.headless, controls, label.removesuffix(".local") or target or "")
+        tones = not options.quiet_tones and settings.audio.output != "null" and not is_file(settings.audio.output)
+        link = open_link(settings.link)
+        outcome = run(show(run_call(plan, model, engine, view, impairment=link, controls=controls, tones=tones)))
     common.result(outcome.figures, summary_lines(outcome.figures) if outcome.connected else [])
     if outcome.interrupted:
         raise KeyboardInterrupt
@@ -232,9 +241,14 @@ def _within_model(session: SessionSettings, info: ModelInfo) -> SessionSettings:
     return replace(session, bits_min=max(session.bits_min, info.min_bits))
 
 
-def _view(common: Common, headless: bool) -> Any:
-    from voicelink_client.views import LineView, LiveView  # noqa: PLC0415
+def _view(common: Common, headless: bool, controls: Controls, target: str) -> tuple[CallView, Callable[..., Any]]:
+    """Who is told of the call, and what shows it while it runs. The screen needs a terminal, for keys as for itself."""
+    if headless or not (sys.stderr.isatty() and sys.stdin.isatty()):
+        from voicelink_client.views import LineView  # noqa: PLC0415
 
-    if headless or not sys.stderr.isatty():
-        return LineView(common.log_json)
-    return LiveView()
+        return LineView(common.log_json), lambda call: call
+    from voicelink_client.board import Board  # noqa: PLC0415
+    from voicelink_client.screen import CallScreen, run_on_screen  # noqa: PLC0415
+
+    board = Board(controls, target=target)
+    return board, lambda call: run_on_screen(CallScreen(board), call)

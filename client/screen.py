@@ -1,0 +1,134 @@
+"""The call's terminal screen, on Textual: draws a `Board` some times a second, and turns keys into `Controls`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, ClassVar, Final, TypeVar
+
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widgets import Static
+from voicelink_client import gauges
+from voicelink_client.board import Board
+from voicelink_client.phone import PhoneState
+
+DRAWN_EVERY_S: Final = 0.1
+#: From so many rows on there is room for all sparklines.
+TALL_ROWS: Final = 30
+
+T = TypeVar("T")
+
+
+class CallScreen(App[None]):
+    """Shows `board`. It ends when `close` is called; a user who leaves hangs up first."""
+
+    CSS = """
+    Screen { overflow: hidden; }
+    Static { padding: 0 1; }
+    .panel { border: round $primary; border-title-color: $text; height: auto; }
+    #log { height: 1fr; }
+    #keys { dock: bottom; height: auto; background: $panel; padding: 0 1; }
+    """
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("a,enter", "answer", "answer"),
+        Binding("r", "refuse", "refuse"),
+        Binding("q,ctrl+c,ctrl+q", "hang_up", "hang up", priority=True),
+        Binding("m", "do('toggle_mute')", "mute"),
+        Binding("d", "do('toggle_deaf')", "deafen"),
+        Binding("o", "do('toggle_hold')", "hold"),
+        Binding("p", "do('toggle_push_to_talk')", "push-to-talk"),
+        Binding("space", "talk", "talk"),
+        Binding("up,plus", "turn('turn_volume', 1)", "louder"),
+        Binding("down,minus", "turn('turn_volume', -1)", "quieter"),
+        Binding("right", "turn('turn_safety', 1)", "safer"),
+        Binding("left", "turn('turn_safety', -1)", "quicker"),
+        Binding("right_square_bracket", "turn('turn_bitrate', 1)", "more bits"),
+        Binding("left_square_bracket", "turn('turn_bitrate', -1)", "fewer bits"),
+    ]
+
+    def __init__(self, board: Board, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self.board, self._clock = board, clock
+
+    def compose(self) -> ComposeResult:
+        """The panels from top to bottom."""
+        for name, title in (("call", "voicelink"), ("levels", "levels"), ("figures", "call"), ("minute", "last minute"),
+                            ("log", "what happened")):  # fmt: skip
+            panel = Static(id=name, classes="panel")
+            panel.border_title = title
+            yield panel
+        yield Static(id="keys")
+
+    def on_mount(self) -> None:
+        """Draw from now on."""
+        self.set_interval(DRAWN_EVERY_S, self.draw)
+        self.call_after_refresh(self.draw)
+
+    def on_resize(self) -> None:
+        """Another size: draw at once."""
+        self.draw()
+
+    def draw(self) -> None:
+        """Bring every panel up to date."""
+        board, controls = self.board, self.board.controls
+        controls.tick(self._clock())
+        width, tall = self.size.width - 4, self.size.height >= TALL_ROWS
+        show = {
+            "call": gauges.headline(board, width),
+            "levels": gauges.levels(board, width),
+            "figures": gauges.figures(board, width).append("\n").append_text(gauges.knobs(controls, width)),
+            "minute": gauges.minute(board, width, 5 if tall else 2),
+            "keys": gauges.keys(controls, self.size.width - 2),
+        }
+        for name, text in show.items():
+            self.query_one(f"#{name}", Static).update(text)
+        log = self.query_one("#log", Static)
+        log.update(gauges.latest(board, width, max(1, log.size.height)))
+
+    # ---- keys ------------------------------------------------------------------------------------
+    def action_answer(self) -> None:
+        """Take the call that rings."""
+        self.board.controls.answer()
+
+    def action_refuse(self) -> None:
+        """Refuse it."""
+        self.board.controls.refuse()
+
+    def action_hang_up(self) -> None:
+        """End the call; once it has ended, leave the screen at once."""
+        if self.board.controls.phone.state is PhoneState.ENDED:
+            self.exit()
+        else:
+            self.board.controls.hang_up()
+
+    def action_do(self, what: str) -> None:
+        """A switch of the controls."""
+        getattr(self.board.controls, what)()
+        self.draw()
+
+    def action_turn(self, what: str, steps: int) -> None:
+        """A knob of the controls."""
+        getattr(self.board.controls, what)(steps)
+        self.draw()
+
+    def action_talk(self) -> None:
+        """The talk key is held."""
+        self.board.controls.press_to_talk(self._clock())
+        self.draw()
+
+
+async def run_on_screen(screen: CallScreen, call: Coroutine[Any, Any, T]) -> T:
+    """Show `screen` while `call` runs; its result or exception. A screen that is left, or fails, ends the call."""
+    calling = asyncio.ensure_future(call)
+    showing = asyncio.ensure_future(screen.run_async())
+    await asyncio.wait({calling, showing}, return_when=asyncio.FIRST_COMPLETED)
+    screen.board.controls.hang_up()
+    try:
+        return await calling
+    finally:
+        if not showing.done():
+            screen.exit()
+        await showing
