@@ -69,6 +69,8 @@ class CallStatus:
     own: Condition = field(default_factory=Condition)
     peer: Condition = field(default_factory=Condition)
     """How both ends take part."""
+    bits: int = 0
+    """Bits a frame that are sent now; 0: none."""
     buffer_ms: float = 0.0
     """Delay in the jitter buffer now, after the fastest frame, and what it aims at."""
     target_ms: float = 0.0
@@ -86,6 +88,7 @@ class CallStatus:
             "holding": self.own.holding,
             "peer_muted": self.peer.muted,
             "peer_holding": self.peer.holding,
+            "send_bits": self.bits,
             "playout_delay_ms": round(self.buffer_ms, 1),
             "said_dbfs": round(self.said_dbfs, 1),
             "heard_dbfs": round(self.heard_dbfs, 1),
@@ -291,6 +294,7 @@ class _Call:
             phone.state,
             self._controls.condition,
             phone.peer,
+            driver.send_bits(),
             buffer_ms=level_ns / NS_PER_MS,
             target_ms=0.0 if playout is None else playout.estimator.target_ns / NS_PER_MS,
             output_ms=engine.output_ms,

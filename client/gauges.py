@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import Final
 
 from rich.text import Text
@@ -55,8 +56,8 @@ def levels(board: Board, width: int) -> Text:
 def figures(board: Board, width: int) -> Text:
     """Rates and losses on the left, delays and knobs on the right: four lines."""
     controls, status, rates = board.controls, board.status_now, board.history.rates()
-    left = _loss_figures(controls, rates)
-    right = [("round trip", "-"), ("buffer", "-"), ("mouth to ear", "-"), ("xruns", "-")]
+    left = _loss_figures(controls, 0 if status is None else status.bits, rates)
+    right = [("round trip", "-"), ("buffer", "-"), ("mouth to ear", "-"), ("sound card", "-")]
     if status is not None:
         stats = status.stats
         rtt = "-" if stats.rtt_ns is None else f"{stats.rtt_ns / 1e6:.0f} ms"
@@ -65,7 +66,7 @@ def figures(board: Board, width: int) -> Text:
             ("round trip", rtt),
             ("buffer", f"{status.buffer_ms:.0f} ms, aims at {status.target_ms:.0f} ms"),
             ("mouth to ear", "-" if whole is None else f"about {whole:.0f} ms"),
-            ("sound card", f"{status.underruns} times empty, {status.overruns} times full"),
+            ("sound card", f"{status.underruns} gaps out, {status.overruns} gaps in"),
         ]
     half = width // 2
     rows = []
@@ -115,7 +116,7 @@ def keys(controls: Controls, width: int) -> Text:
     """The keys that do something now, broken at `width`."""
     state = controls.phone.state
     if state is PhoneState.RINGING_HERE and not controls.phone.answered:
-        shown = [("a", "answer"), ("r", "refuse"), ("q", "refuse and leave")]
+        shown = [("a", "answer"), ("r", "refuse")]
     elif state in IN_CALL:
         talk = [("space", "talk (hold it)")] if controls.push_to_talk else []
         shown = [("m", "unmute" if controls.muted else "mute"), ("d", "hear" if controls.deaf else "deafen"),
@@ -131,15 +132,17 @@ def keys(controls: Controls, width: int) -> Text:
 def meter(dbfs: float, peak_dbfs: float, cells: int) -> Text:
     """A bar from -60 to 0 dB of full scale, green, yellow from -12, red from -3, and a mark for the peak."""
     filled = _cell(dbfs, cells)
-    peak = _cell(peak_dbfs, cells) - 1
-    text = Text()
-    for cell in range(cells):
-        at_dbfs = METER_FLOOR_DBFS * (1 - (cell + 1) / cells)
-        style = "red" if at_dbfs > -3 else "yellow" if at_dbfs > -12 else "green"
-        if cell < filled:
-            text.append("█", style)
-        else:
-            text.append("┃" if cell == peak else "·", style if cell == peak else "dim")
+    peak = max(_cell(peak_dbfs, cells) - 1, 0)
+    plain = "█" * filled + "·" * (cells - filled)
+    if filled <= peak:
+        plain = plain[:peak] + "┃" + plain[peak + 1 :]
+    text = Text(plain, "dim")
+    first, yellow, red = 0, _cell(-12, cells), _cell(-3, cells)
+    for style, end in (("not dim green", yellow), ("not dim yellow", red), ("not dim red", cells)):
+        text.stylize(style, first, min(filled, end))
+        if filled <= peak < end and peak >= first:
+            text.stylize(style, peak, peak + 1)
+        first = end
     return text
 
 
@@ -217,20 +220,20 @@ def _their_notes(controls: Controls) -> str:
     return " ".join(notes)
 
 
-def _loss_figures(controls: Controls, rates: Rates) -> list[tuple[str, str]]:
+def _loss_figures(controls: Controls, bits: int, rates: Rates) -> list[tuple[str, str]]:
     return [
-        ("codec", _codec(controls, controls.agreed)),
+        ("codec", _codec(bits or controls.send_bits, controls.agreed)),
         ("wire", f"{rates.sent_kbps:.1f} out, {rates.received_kbps:.1f} in kbit/s"),
         ("lost", f"{100 * rates.lost:.1f} %, late {100 * rates.late:.1f} %"),
         ("concealed", f"{100 * rates.concealed:.1f} %"),
     ]
 
 
-def _codec(controls: Controls, agreed: Agreed | None) -> str:
+def _codec(bits: int, agreed: Agreed | None) -> str:
     if agreed is None:
         return "-"
     most = bitrate_bps(agreed.bits_max) / 1000
-    return f"{bitrate_bps(controls.send_bits) / 1000:.2f} of {most:.2f} kbit/s"
+    return f"{bitrate_bps(bits) / 1000:.2f} of {most:.2f} kbit/s"
 
 
 def _wrapped(shown: list[tuple[str, str]], width: int) -> Text:
@@ -251,5 +254,7 @@ def _cut(text: str, width: int) -> str:
 
 
 def latest(board: Board, width: int, rows: int) -> Text:
-    """The newest lines of what happened."""
-    return Text("\n".join(_cut(line, width) for line in list(board.lines)[-rows:]))
+    """The newest lines of what happened, broken where there is room for that, else cut."""
+    lines = list(board.lines)[-rows:]
+    broken = [part for line in lines for part in wrap(line, width)]
+    return Text("\n".join(broken if len(broken) <= rows else [_cut(line, width) for line in lines]))

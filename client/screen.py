@@ -15,6 +15,12 @@ from voicelink_client.board import Board
 from voicelink_client.phone import PhoneState
 
 DRAWN_EVERY_S: Final = 0.1
+PANELS: Final = {
+    "call": "voicelink",
+    "figures": "figures",
+    "minute": "last minute",
+    "log": "what happened",
+}
 #: From so many rows on there is room for all sparklines.
 TALL_ROWS: Final = 30
 
@@ -31,6 +37,7 @@ class CallScreen(App[None]):
     #log { height: 1fr; }
     #keys { dock: bottom; height: auto; background: $panel; padding: 0 1; }
     """
+    TITLE = "voicelink"
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("a,enter", "answer", "answer"),
@@ -52,15 +59,15 @@ class CallScreen(App[None]):
     def __init__(self, board: Board, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self.board, self._clock = board, clock
+        self._panels = {name: Static(id=name, classes="panel") for name in PANELS}
+        self._keys = Static(id="keys")
 
     def compose(self) -> ComposeResult:
         """The panels from top to bottom."""
-        for name, title in (("call", "voicelink"), ("levels", "levels"), ("figures", "call"), ("minute", "last minute"),
-                            ("log", "what happened")):  # fmt: skip
-            panel = Static(id=name, classes="panel")
-            panel.border_title = title
+        for name, panel in self._panels.items():
+            panel.border_title = PANELS[name]
             yield panel
-        yield Static(id="keys")
+        yield self._keys
 
     def on_mount(self) -> None:
         """Draw from now on."""
@@ -77,16 +84,14 @@ class CallScreen(App[None]):
         controls.tick(self._clock())
         width, tall = self.size.width - 4, self.size.height >= TALL_ROWS
         show = {
-            "call": gauges.headline(board, width),
-            "levels": gauges.levels(board, width),
+            "call": gauges.headline(board, width).append("\n").append_text(gauges.levels(board, width)),
             "figures": gauges.figures(board, width).append("\n").append_text(gauges.knobs(controls, width)),
             "minute": gauges.minute(board, width, 5 if tall else 2),
-            "keys": gauges.keys(controls, self.size.width - 2),
+            "log": gauges.latest(board, width, max(1, self._panels["log"].size.height)),
         }
         for name, text in show.items():
-            self.query_one(f"#{name}", Static).update(text)
-        log = self.query_one("#log", Static)
-        log.update(gauges.latest(board, width, max(1, log.size.height)))
+            self._panels[name].update(text)
+        self._keys.update(gauges.keys(controls, self.size.width - 2))
 
     # ---- keys ------------------------------------------------------------------------------------
     def action_answer(self) -> None:
@@ -120,10 +125,10 @@ class CallScreen(App[None]):
         self.draw()
 
 
-async def run_on_screen(screen: CallScreen, call: Coroutine[Any, Any, T]) -> T:
+async def run_on_screen(screen: CallScreen, call: Coroutine[Any, Any, T], *, headless: bool = False) -> T:
     """Show `screen` while `call` runs; its result or exception. A screen that is left, or fails, ends the call."""
     calling = asyncio.ensure_future(call)
-    showing = asyncio.ensure_future(screen.run_async())
+    showing = asyncio.ensure_future(screen.run_async(headless=headless))
     await asyncio.wait({calling, showing}, return_when=asyncio.FIRST_COMPLETED)
     screen.board.controls.hang_up()
     try:

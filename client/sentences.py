@@ -22,6 +22,7 @@ from voicelink.core.events import (
 )
 from voicelink.secure.identity import Trust, fingerprint
 from voicelink.settings import Address, format_address
+from voicelink.units import MAX_BITS_PER_FRAME, bitrate_bps
 
 #: What to do where a call did not come about or broke off.
 ADVICE: Final = {
@@ -82,6 +83,7 @@ def _condition(condition: Condition) -> str:
             ("has put you on hold", condition.holding),
             ("is muted", condition.muted),
             ("does not listen", condition.deaf),
+            (f"wants at most {bitrate_bps(condition.bits) / 1000:.2f} kbit/s", condition.bits < MAX_BITS_PER_FRAME),
         )
         if holds
     ]

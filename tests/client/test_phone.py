@@ -24,7 +24,7 @@ from voicelink.core.events import (
 from voicelink.errors import LocalProtocolError
 from voicelink.secure.identity import Trust
 
-AGREED = Agreed("m-1", 12, 44, 2, 0)
+AGREED = Agreed("m-1", 12, 44, 2, 1, 8)
 SECURITY = Security("bob", bytes(32), Trust.NEW, ("melon", "river", "piano", "cedar"), False)
 CONNECTED = Connected("bob", AGREED, ("192.0.2.1", 5), relayed=False, security=SECURITY)
 INCOMING = IncomingCall("bob", ("192.0.2.1", 5), AGREED, SECURITY)

@@ -1,0 +1,249 @@
+"""The call's screen under Textual's pilot: every key, both sizes, and what is shown in each state."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import re
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+pytest.importorskip("textual", reason="the screen needs textual: pip install 'voicelink[call]'")
+
+from voicelink_client import gauges
+from voicelink_client.board import Board
+from voicelink_client.controls import Controls
+from voicelink_client.phone import PhoneState
+from voicelink_client.screen import CallScreen, run_on_screen
+
+from tests.client.board_samples import SAMPLES, SIZES, picture, ringing_here, talking, waiting
+from tests.client.test_phone import Recorded
+from voicelink.core.events import Condition, Ended, EndReason
+
+
+class Clock:
+    now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def shown(svg: str) -> list[str]:
+    """The lines of text of a screenshot, from top to bottom."""
+    rows: dict[float, list[tuple[float, str]]] = {}
+    for x, y, text in re.findall(r'<text[^>]* x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]*)</text>', svg):
+        rows.setdefault(float(y), []).append((float(x), html.unescape(text).replace("\xa0", " ")))
+    return ["".join(text for _, text in sorted(parts)) for _, parts in sorted(rows.items())]
+
+
+def keys(board: Board, course: Callable[[Any, CallScreen], Awaitable[None]], clock: Clock | None = None) -> Recorded:
+    """Press keys in `course(pilot, screen)`; what the call was told."""
+    told = Recorded()
+    board.controls.attach(told, told)
+
+    async def main() -> None:
+        screen = CallScreen(board, clock or Clock())
+        async with screen.run_test(size=(80, 24)) as pilot:
+            await course(pilot, screen)
+
+    asyncio.run(main())
+    return told
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+@pytest.mark.parametrize("name", SAMPLES)
+def test_every_state_fits_on_the_screen(name: str, size: tuple[int, int]) -> None:
+    board = SAMPLES[name]()
+    lines = shown(asyncio.run(picture(board, size)))
+    text = "\n".join(lines)
+    for panel in ("voicelink", "figures", "last minute", "what happened"):
+        assert f" {panel} " in text
+    assert sum(line.count("╯") for line in lines) == 4  # no panel is cut
+    assert gauges._state(board) in text
+    width = size[0] - 4
+    parts = [gauges.headline(board, width), gauges.levels(board, width), gauges.figures(board, width)]
+    parts += [gauges.knobs(board.controls, width), gauges.minute(board, width, 5), gauges.latest(board, width, 2)]
+    assert all(len(line) <= width for part in parts for line in part.plain.split("\n"))
+    for line in gauges.keys(board.controls, size[0] - 2).plain.split("\n"):
+        assert line.strip() in text
+    newest = gauges.latest(board, width, 1).plain
+    assert newest[:40] in text
+
+
+def test_what_a_call_shows() -> None:
+    text = "\n".join(shown(asyncio.run(picture(talking(), (80, 24)))))
+    for piece in ("bob", "TALKING  01:14", "MELON RIVER PIANO CEDAR", "5.51 of 5.51 kbit/s", "21.7 out, 21.7 in kbit/s",
+                  "lost", "late", "concealed", "round trip   24 ms", "about 104 ms", "-20 dB", "hang up"):  # fmt: skip
+        assert piece in text, piece
+
+
+def test_what_the_other_end_does_is_shown() -> None:
+    board = talking()
+    board.controls.phone.peer = Condition(muted=True, deaf=True)
+    assert "MUTED DEAF" in gauges.levels(board, 76).plain
+    board.controls.phone.peer = Condition(holding=True)
+    assert "HELD BY THE OTHER" in gauges.headline(board, 76).plain
+    assert "NOT SENT" in gauges.levels(board, 76).plain
+    board.controls.phone.hears(False)
+    assert "RECONNECTING" in gauges.headline(board, 76).plain
+
+
+def test_answering_and_refusing() -> None:
+    for key, expected in (("a", True), ("enter", True), ("r", False), ("q", False), ("ctrl+c", False)):
+        board = ringing_here()
+
+        async def course(
+            pilot: Any, screen: CallScreen, board: Board = board, key: str = key, yes: bool = expected
+        ) -> None:
+            asked = asyncio.ensure_future(board.ask(None))  # type: ignore[arg-type]
+            await pilot.pause()
+            await pilot.press(key)
+            assert await asyncio.wait_for(asked, 2) is yes
+
+        keys(board, course)
+
+
+@pytest.mark.parametrize("key", ["q", "ctrl+c", "ctrl+q"])
+def test_hanging_up(key: str) -> None:
+    board = talking()
+
+    async def course(pilot: Any, screen: CallScreen) -> None:
+        await pilot.press(key)
+        assert board.controls.hang_up_wanted.is_set()
+        assert screen.is_running  # until the call has ended
+        board.controls.phone.take(Ended(EndReason.HUNG_UP, False, ""))
+        await pilot.press(key)
+        assert screen._exit
+
+    keys(board, course)
+
+
+def test_switches() -> None:
+    board = talking()
+    controls = board.controls
+
+    async def course(pilot: Any, screen: CallScreen) -> None:
+        for key, name, words in (
+            ("m", "muted", "MUTED"), ("d", "deaf", "NOT HEARD"), ("o", "holding", "ON HOLD"),
+            ("p", "push_to_talk", "SPACE"),
+        ):  # fmt: skip
+            await pilot.press(key)
+            assert getattr(controls, name), key
+            await pilot.pause()
+            assert words in "\n".join(shown(screen.export_screenshot())), key
+            await pilot.press(key)
+            assert not getattr(controls, name), key
+
+    told = keys(board, course)
+    assert [c for c in told.conditions if c != Condition()] == [
+        Condition(muted=True), Condition(deaf=True), Condition(holding=True), Condition(muted=True),
+    ]  # fmt: skip
+
+
+def test_knobs() -> None:
+    board = talking()
+    controls = board.controls
+
+    async def course(pilot: Any, screen: CallScreen) -> None:
+        await pilot.press("up", "plus", "down")
+        assert controls.volume_db == 3
+        await pilot.press("minus", "minus")
+        assert controls.volume_db == -3
+        await pilot.press("right", "right", "left")
+        assert controls.late_rate == 0.005
+        await pilot.press("[", "[", "[", "]")
+        assert controls.bits == 48
+        await pilot.pause()
+        text = "\n".join(shown(screen.export_screenshot()))
+        assert "volume -3 dB" in text
+        assert "late at most 0.5 %" in text
+        assert "4.13 of 5.51 kbit/s" in text
+
+    told = keys(board, course)
+    assert told.late_rates == [0.005, 0.002, 0.005]
+    assert told.conditions[-1].bits == 48
+    assert told.gains[-1] == pytest.approx(10 ** (-3 / 20))
+
+
+def test_the_space_bar_talks_while_it_is_held() -> None:
+    board, clock = talking(), Clock()
+
+    async def course(pilot: Any, screen: CallScreen) -> None:
+        await pilot.press("space")
+        assert not board.controls.is_talking  # not in push-to-talk mode
+        await pilot.press("p", "space")
+        assert board.controls.is_talking
+        await pilot.pause()
+        assert "TALK" in "\n".join(shown(screen.export_screenshot()))
+        clock.now_s += 2.0
+        screen.draw()
+        assert not board.controls.is_talking
+
+    told = keys(board, course, clock)
+    assert [c.muted for c in told.conditions][-3:] == [True, False, True]
+
+
+def test_keys_before_the_call_do_not_break_it() -> None:
+    board = waiting()
+
+    async def course(pilot: Any, screen: CallScreen) -> None:
+        await pilot.press(*"armdop", "space", "up", "left", "[", "]", "x", "escape", "tab")
+        assert screen.is_running
+        assert board.controls.phone.state is PhoneState.WAITING
+
+    keys(board, course)
+
+
+def test_another_size_is_drawn_at_once() -> None:
+    board = talking()
+
+    async def main() -> None:
+        screen = CallScreen(board)
+        async with screen.run_test(size=(120, 40)) as pilot:
+            for size in ((80, 24), (40, 12), (20, 5), (200, 60)):
+                await pilot.resize_terminal(*size)
+                await pilot.pause()
+                assert screen.is_running
+            assert any("-60..0 dB" in line for line in shown(screen.export_screenshot()))
+
+    asyncio.run(main())
+
+
+def test_the_screen_goes_with_the_call_and_the_call_with_the_screen() -> None:
+    async def main() -> None:
+        board = Board(Controls())
+
+        async def quick() -> str:
+            await asyncio.sleep(0.2)
+            return "done"
+
+        assert await run_on_screen(CallScreen(board), quick(), headless=True) == "done"
+
+        board, screen = Board(Controls()), CallScreen(Board(Controls()))
+        screen.board = board
+
+        async def until_hung_up() -> str:
+            await asyncio.sleep(0.3)
+            screen.exit()
+            await asyncio.wait_for(board.controls.hang_up_wanted.wait(), 5)
+            return "hung up"
+
+        assert await run_on_screen(screen, until_hung_up(), headless=True) == "hung up"
+
+        async def broken() -> None:
+            raise ValueError("no")
+
+        with pytest.raises(ValueError, match="no"):
+            await run_on_screen(CallScreen(Board(Controls())), broken(), headless=True)
+
+    asyncio.run(main())
+
+
+def test_the_command_line_does_not_load_the_screen() -> None:
+    code = "import sys, voicelink.cli, voicelink_client.views; sys.exit('textual' in sys.modules)"
+    import subprocess
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
