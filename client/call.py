@@ -120,12 +120,13 @@ class CallOutcome:
     interrupted: bool
     stats: Stats
     figures: dict[str, Any] = field(default_factory=dict)
+    who: str = "the other end"
 
     def raise_for_failure(self) -> None:
         """Raise CallError where there was no call, or where it broke off."""
         failed = not self.connected or self.ended.reason in BROKEN
         if failed and not self.interrupted:
-            raise CallError(failure(self.ended))
+            raise CallError(failure(self.ended, self.who))
 
 
 async def run_call(
@@ -222,7 +223,8 @@ class _Call:
             raise _as_call_error(self._failure) from self._failure
         figures = call_figures(stats, self._agreed, self._engine, ended, self._security)
         figures["late_curve"] = curve
-        return CallOutcome(ended, self._agreed is not None, self._interrupted, stats, figures)
+        who = phone.peer_name or (plan.target if plan.server is not None and plan.target else "the other end")
+        return CallOutcome(ended, self._agreed is not None, self._interrupted, stats, figures, who)
 
     async def _until_ended(self, driver: SessionDriver) -> Ended:
         event_task = asyncio.ensure_future(driver.next_event())

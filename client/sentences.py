@@ -39,9 +39,9 @@ ADVICE: Final = {
 }
 
 
-def failure(ended: Ended) -> str:
-    """One sentence on a call that did not come about or broke off: why, and what to do."""
-    what = ended.detail or f"the call failed: {ended.reason}"
+def failure(ended: Ended, who: str = "the other end") -> str:
+    """One sentence on a call with `who` that did not come about or broke off: why, and what to do."""
+    what = (ended.detail or f"the call failed: {ended.reason}").replace("the callee", who)
     advice = ADVICE.get(ended.reason, "")
     return f"{what}; {advice}" if advice else what
 

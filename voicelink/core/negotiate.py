@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from voicelink.core.events import Agreed
 from voicelink.settings import SessionSettings
+from voicelink.units import bitrate_bps
 from voicelink.wire.control import Offer
 
 
@@ -31,8 +32,8 @@ def negotiate(caller: Offer, callee: Offer) -> Agreed | str:
     bits_min, bits_max = max(caller.bits_min, callee.bits_min), min(caller.bits_max, callee.bits_max)
     if bits_min > bits_max:
         return (
-            f"no bitrate in common: the caller allows {caller.bits_min}..{caller.bits_max} bits a frame, "
-            f"the callee {callee.bits_min}..{callee.bits_max}"
+            f"no bitrate in common: the caller allows {bitrate_bps(caller.bits_min)}-{bitrate_bps(caller.bits_max)} "
+            f"bit/s, the callee {bitrate_bps(callee.bits_min)}-{bitrate_bps(callee.bits_max)} bit/s"
         )
     fewest, most = max(caller.frames_min, callee.frames_min), min(caller.frames_max, callee.frames_max)
     if fewest > most:
