@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -190,6 +189,7 @@ class _Call:
     ) -> None:
         self._plan, self._engine, self._view, self._hang_up = plan, engine, view, hang_up
         self._controls, self._tones = controls, tones
+        self._stops = (hang_up, controls.hang_up_wanted)
         self._loop = asyncio.get_running_loop()
         self._failure: Exception | None = None
         self._agreed: Agreed | None = None
@@ -207,8 +207,6 @@ class _Call:
         plan, phone = self._plan, self._controls.phone
         self._controls.attach(driver, self._engine)
         self._view.ready(driver.local_address)
-        if self._tones:
-            self._engine.open(self._engine_failed)
         phone.move(PhoneInput.LISTEN if plan.target is None else PhoneInput.DIAL)
         if plan.target is None:
             await driver.listen(plan.server)
@@ -228,8 +226,7 @@ class _Call:
 
     async def _until_ended(self, driver: SessionDriver) -> Ended:
         event_task = asyncio.ensure_future(driver.next_event())
-        stops = (self._hang_up, self._controls.hang_up_wanted)
-        stop_tasks = {asyncio.ensure_future(stop.wait()) for stop in stops}
+        stop_tasks = {asyncio.ensure_future(stop.wait()) for stop in self._stops}
         try:
             while True:
                 waiting = {event_task} if self._hanging_up else {event_task, *stop_tasks}
@@ -275,12 +272,7 @@ class _Call:
             self._controls.phone.hears(not driver.session.is_silent)
             self._view.status(self._status(driver))
         self._controls.tick(time.monotonic())
-        if (
-            self._hang_up.is_set()
-            or self._controls.hang_up_wanted.is_set()
-            or self._failure is not None
-            or self._time_is_up()
-        ):
+        if any(stop.is_set() for stop in self._stops) or self._failure is not None or self._time_is_up():
             self._end(driver)
 
     def _status(self, driver: SessionDriver) -> CallStatus:
@@ -306,15 +298,20 @@ class _Call:
 
     def _sound(self) -> None:
         """Let it sound as a telephone in this state."""
+        tone = self._controls.phone.tone
         if self._tones:
-            self._engine.tone = self._controls.phone.tone
+            self._engine.tone = tone
+            if tone is not None:
+                self._engine.open(self._engine_failed)
 
     async def _last_tone(self) -> None:
         """Let the user hear how it ended; hanging up again leaves at once."""
         tone = self._controls.phone.tone
         if self._tones and tone is not None and not self._interrupted and self._failure is None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hang_up.wait(), tone.seconds)
+            leaving = [asyncio.ensure_future(stop.wait()) for stop in self._stops]
+            await asyncio.wait(leaving, timeout=tone.seconds, return_when=asyncio.FIRST_COMPLETED)
+            for wait in leaving:
+                wait.cancel()
 
     def _time_is_up(self) -> bool:
         plan, seconds = self._plan, self._engine.seconds
