@@ -36,7 +36,7 @@ def number(rng: random.Random) -> int:
 def peer_message(rng: random.Random) -> msg.ControlMessage:
     known = tuple(rng.sample([A, B, SERVER, ("192.0.2.77", 9)], rng.randint(0, 3)))
     kind: Any = rng.choice(
-        [msg.Hello, msg.Ringing, msg.Answer, msg.Refuse, msg.End, msg.Probe, msg.Moved, msg.Ok, msg.Report]
+        [msg.Hello, msg.Ringing, msg.Answer, msg.Refuse, msg.End, msg.Probe, msg.Moved, msg.Status, msg.Ok, msg.Report]
     )
     values: dict[Any, tuple[Any, ...]] = {
         msg.Hello: ("eve", rng.choice(OFFERS), known),
@@ -45,6 +45,7 @@ def peer_message(rng: random.Random) -> msg.ControlMessage:
         msg.End: ("no such reason", "text"),
         msg.Probe: (),
         msg.Moved: (known,),
+        msg.Status: (*rng.choices((False, True), k=4), rng.randint(0, 0xFFFF), rng.randint(1, 64)),
         msg.Report: tuple(number(rng) for _ in range(9)),
     }
     made: msg.ControlMessage = kind(number(rng), *values.get(kind, (number(rng),)))
@@ -122,7 +123,10 @@ def act(world: World, address: Address, rng: random.Random, index: int) -> None:
         elif what < 0.6:
             for _ in range(rng.randint(1, 20)):
                 world.pull(address)
-        elif what < 0.63:
+        elif what < 0.62:
+            muted, holding, deaf = rng.choices((False, True), k=3)
+            session.set_condition(ev.Condition(muted, holding, deaf, rng.randint(1, 64)), world.now_ns)
+        elif what < 0.65:
             world.link.blocked = rng.choice(BLOCKED)
         else:
             say(world, session, rng)

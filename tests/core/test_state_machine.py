@@ -25,7 +25,18 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from tests.core.world import A, B, World, frame
 from voicelink.core.delay import WINDOW_FRAMES, DelayEstimator
-from voicelink.core.events import LAG_STEPS, ComfortNoise, Conceal, Heal, Play, PlayoutDecision, Skip, Stretch, Wait
+from voicelink.core.events import (
+    LAG_STEPS,
+    ComfortNoise,
+    Conceal,
+    Condition,
+    Heal,
+    Play,
+    PlayoutDecision,
+    Skip,
+    Stretch,
+    Wait,
+)
 from voicelink.core.jitter import CAPACITY_FRAMES, HEAL_FRAMES, MISSING_KEPT, MOST_SKIPS, JitterBuffer
 from voicelink.core.session import Session
 from voicelink.core.silence import MOST_KEPT
@@ -223,6 +234,8 @@ def run_random_session(events: int, number: int) -> None:
         if what < 0.35:
             session.send_frame(frame(index[address], 32), now_ns)
             index[address] += rng.choice((1, 1, 1, 1, rng.randint(1, 20)))
+        elif what < 0.355:
+            session.set_condition(Condition(muted=rng.random() < 0.3, holding=rng.random() < 0.2), now_ns)
         elif what < 0.7:
             session.pull_frame(now_ns, quiet=rng.random() < 0.2)
         elif kept:
