@@ -8,7 +8,7 @@ from typing import Final
 from voicelink_client.call import CallStatus
 from voicelink_client.controls import Controls
 from voicelink_client.history import History
-from voicelink_client.sentences import describe
+from voicelink_client.sentences import Notice, describe
 
 from voicelink.core.events import Connected, Event, IncomingCall, PathChanged, PeerReport, Security
 from voicelink.settings import Address, format_address
@@ -37,7 +37,7 @@ class Board:
         self.local = local
         self.lines.append(f"socket at {format_address(local)}")
 
-    def event(self, event: Event) -> None:
+    def event(self, event: Event | Notice) -> None:
         """Something happened."""
         match event:
             case IncomingCall() | Connected():

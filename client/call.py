@@ -14,7 +14,7 @@ from voicelink_client.controls import Controls
 from voicelink_client.engine import CallCodec, Engine
 from voicelink_client.figures import call_figures
 from voicelink_client.phone import PhoneInput, PhoneState
-from voicelink_client.sentences import failure
+from voicelink_client.sentences import Notice, failure
 
 from voicelink.audio.level import FLOOR_DBFS
 from voicelink.core.events import Agreed, Condition, Connected, Ended, EndReason, Event, IncomingCall, Security
@@ -100,7 +100,7 @@ class CallView(Protocol):
     def ready(self, local: Address) -> None:
         """The socket is bound."""
 
-    def event(self, event: Event) -> None:
+    def event(self, event: Event | Notice) -> None:
         """Something happened."""
 
     def status(self, status: CallStatus) -> None:
@@ -272,6 +272,8 @@ class _Call:
             self._controls.phone.hears(not driver.session.is_silent)
             self._view.status(self._status(driver))
         self._controls.tick(time.monotonic())
+        for text in (*self._controls.take_notices(), *self._engine.notices()):
+            self._view.event(Notice(text))
         if any(stop.is_set() for stop in self._stops) or self._failure is not None or self._time_is_up():
             self._end(driver)
 

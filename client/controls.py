@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from voicelink_client.phone import Phone, PhoneState
 
 from voicelink.core.events import Agreed, Condition
+from voicelink.errors import AudioError
 from voicelink.units import MAX_BITS_PER_FRAME
 
 #: The knob from quick (many frames may come too late, little delay) to safe.
@@ -36,6 +37,12 @@ class Output(Protocol):
     def set_gain(self, gain: float) -> None:
         """How loud the other end is played; 0: not at all."""
 
+    def change_input(self, text: str) -> None:
+        """Go on with another microphone. Raises AudioError."""
+
+    def change_output(self, text: str) -> None:
+        """Go on with another loudspeaker. Raises AudioError."""
+
 
 class Controls:
     """The knobs and keys of one call. What makes no sense in the call's state has no effect."""
@@ -55,6 +62,7 @@ class Controls:
         self._last_press_s = float("-inf")
         self._port: Port | None = None
         self._output: Output | None = None
+        self._notices: list[str] = []
 
     # ---- joined to a call by `run_call` ----------------------------------------------------------
     def attach(self, port: Port, output: Output) -> None:
@@ -154,6 +162,19 @@ class Controls:
         self.late_rate = LATE_RATES[min(max(nearest + steps, 0), len(LATE_RATES) - 1)]
         if self._port is not None:
             self._port.set_late_rate(self.late_rate)
+
+    def change_device(self, kind: str, text: str) -> None:
+        """Another `input` or `output` device: as --input or --output; how it went is among `take_notices`."""
+        if self._output is not None:
+            try:
+                (self._output.change_input if kind == "input" else self._output.change_output)(text)
+            except AudioError as error:
+                self._notices.append(str(error))
+
+    def take_notices(self) -> list[str]:
+        """What could not be done, in sentences, since the last call."""
+        notices, self._notices = self._notices, []
+        return notices
 
     @property
     def safety(self) -> float:

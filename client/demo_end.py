@@ -17,7 +17,7 @@ from typing import Any
 
 from voicelink_client.call import CallOutcome, CallPlan, CallStatus, run_call
 from voicelink_client.engine import CallCodec, Engine
-from voicelink_client.sentences import describe
+from voicelink_client.sentences import Notice, describe
 from voicelink_client.streams import PacedSink, file_source
 from voicelink_client.timeline import TimelineLog
 
@@ -63,7 +63,7 @@ class PipeView:
     def ready(self, local: Address) -> None:
         """Nothing the parent needs."""
 
-    def event(self, event: Event) -> None:
+    def event(self, event: Event | Notice) -> None:
         """Event by its name."""
         tell(type(event).__name__, text=describe(event))
 

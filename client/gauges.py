@@ -121,7 +121,8 @@ def keys(controls: Controls, width: int) -> Text:
         talk = [("space", "talk (hold it)")] if controls.push_to_talk else []
         shown = [("m", "unmute" if controls.muted else "mute"), ("d", "hear" if controls.deaf else "deafen"),
                  ("o", "off hold" if controls.holding else "on hold"), ("p", "push-to-talk"), *talk,
-                 ("↑↓", "volume"), ("←→", "quick/safe"), ("[ ]", "bitrate"), ("q", "hang up")]  # fmt: skip
+                 ("↑↓", "volume"), ("←→", "quick/safe"), ("[ ]", "bitrate"), ("i u", "devices"),
+                 ("q", "hang up")]  # fmt: skip
     elif state is PhoneState.ENDED:
         shown = [("q", "leave")]
     else:

@@ -13,6 +13,7 @@ from textual.widgets import Static
 from voicelink_client import gauges
 from voicelink_client.board import Board
 from voicelink_client.phone import PhoneState
+from voicelink_client.picker import DevicePicker
 
 DRAWN_EVERY_S: Final = 0.1
 PANELS: Final = {
@@ -42,12 +43,15 @@ class CallScreen(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("a,enter", "answer", "answer"),
         Binding("r", "refuse", "refuse"),
-        Binding("q,ctrl+c,ctrl+q", "hang_up", "hang up", priority=True),
+        Binding("q", "hang_up", "hang up"),
+        Binding("ctrl+c,ctrl+q", "hang_up", "hang up", priority=True),
         Binding("m", "do('toggle_mute')", "mute"),
         Binding("d", "do('toggle_deaf')", "deafen"),
         Binding("o", "do('toggle_hold')", "hold"),
         Binding("p", "do('toggle_push_to_talk')", "push-to-talk"),
         Binding("space", "talk", "talk"),
+        Binding("i", "pick('input')", "microphone"),
+        Binding("u", "pick('output')", "loudspeaker"),
         Binding("up,plus", "turn('turn_volume', 1)", "louder"),
         Binding("down,minus", "turn('turn_volume', -1)", "quieter"),
         Binding("right", "turn('turn_safety', 1)", "safer"),
@@ -118,6 +122,15 @@ class CallScreen(App[None]):
         """A knob of the controls."""
         getattr(self.board.controls, what)(steps)
         self.draw()
+
+    def action_pick(self, kind: str) -> None:
+        """Choose another microphone or loudspeaker."""
+
+        def change(text: str | None) -> None:
+            if text is not None:
+                self.board.controls.change_device(kind, text)
+
+        self.push_screen(DevicePicker(kind), change)
 
     def action_talk(self) -> None:
         """The talk key is held."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from voicelink.core.events import (
@@ -23,6 +24,14 @@ from voicelink.core.events import (
 from voicelink.secure.identity import Trust, fingerprint
 from voicelink.settings import Address, format_address
 from voicelink.units import MAX_BITS_PER_FRAME, bitrate_bps
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something of this machine that the user should know, beside the session's events."""
+
+    text: str
+
 
 #: What to do where a call did not come about or broke off.
 ADVICE: Final = {
@@ -46,10 +55,12 @@ def failure(ended: Ended, who: str = "the other end") -> str:
     return f"{what}; {advice}" if advice else what
 
 
-def describe(event: Event) -> str:
+def describe(event: Event | Notice) -> str:
     """One line for the user; empty for events that are not worth one."""
     text = ""
     match event:
+        case Notice():
+            text = event.text
         case Registered():
             text = f"registered as {event.name} at {format_address(event.server)}; waiting for a call"
         case RegistrationLost():

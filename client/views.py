@@ -10,7 +10,7 @@ from typing import Any
 from rich.text import Text
 from voicelink_client.call import CallStatus
 from voicelink_client.phone import PhoneState
-from voicelink_client.sentences import describe
+from voicelink_client.sentences import Notice, describe
 
 from voicelink.core.events import Event, IncomingCall
 from voicelink.settings import Address, format_address
@@ -35,7 +35,7 @@ class LineView:
         """The socket is bound."""
         self._say("ready", f"socket at {format_address(local)}", local=format_address(local))
 
-    def event(self, event: Event) -> None:
+    def event(self, event: Event | Notice) -> None:
         """Something happened."""
         text = describe(event)
         if text:

@@ -21,7 +21,7 @@ from voicelink.core.events import (
     PeerRinging,
     Security,
 )
-from voicelink.errors import LocalProtocolError
+from voicelink.errors import AudioError, LocalProtocolError
 from voicelink.secure.identity import Trust
 
 AGREED = Agreed("m-1", 12, 44, 2, 1, 8)
@@ -37,6 +37,7 @@ class Recorded:
         self.conditions: list[Condition] = []
         self.late_rates: list[float] = []
         self.gains: list[float] = []
+        self.devices: list[tuple[str, str]] = []
 
     def set_condition(self, condition: Condition) -> None:
         self.conditions.append(condition)
@@ -46,6 +47,12 @@ class Recorded:
 
     def set_gain(self, gain: float) -> None:
         self.gains.append(gain)
+
+    def change_input(self, text: str) -> None:
+        self.devices.append(("input", text))
+
+    def change_output(self, text: str) -> None:
+        raise AudioError(f"no {text}")
 
 
 def phone(*events: Event, listen: bool = False) -> Phone:
@@ -236,6 +243,15 @@ def test_answer_refuse_and_hang_up() -> None:
         assert controls.hang_up_wanted.is_set()
 
     asyncio.run(scenario())
+
+
+def test_another_device_or_why_not() -> None:
+    controls, told = in_call()
+    controls.change_device("input", "3")
+    controls.change_device("output", "5")
+    assert told.devices == [("input", "3")]
+    assert controls.take_notices() == ["no 5"]
+    assert controls.take_notices() == []
 
 
 def test_nothing_is_told_after_the_end() -> None:

@@ -22,6 +22,7 @@ from voicelink_client.screen import CallScreen, run_on_screen
 from tests.client.board_samples import SAMPLES, SIZES, picture, ringing_here, talking, waiting
 from tests.client.test_phone import Recorded
 from voicelink.core.events import Condition, Ended, EndReason
+from voicelink.errors import AudioError
 
 
 class Clock:
@@ -184,6 +185,51 @@ def test_the_space_bar_talks_while_it_is_held() -> None:
 
     told = keys(board, course, clock)
     assert [c.muted for c in told.conditions][-3:] == [True, False, True]
+
+
+@pytest.mark.parametrize(("key", "kind", "other"), [("i", "input", "Box"), ("u", "output", "Mic")])
+def test_choosing_a_device(key: str, kind: str, other: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = [
+        {"number": 0, "name": "Mic", "inputs": 1, "outputs": 0, "rate_hz": 48_000, "default": "in"},
+        {"number": 4, "name": "Headset", "inputs": 1, "outputs": 2, "rate_hz": 44_100, "default": ""},
+        {"number": 7, "name": "Box", "inputs": 0, "outputs": 2, "rate_hz": 48_000, "default": "out"},
+    ]
+    monkeypatch.setattr("voicelink_client.picker.list_devices", lambda: devices)
+    board = talking()
+    changed: list[tuple[str, str]] = []
+    monkeypatch.setattr(board.controls, "change_device", lambda kind, text: changed.append((kind, text)))
+
+    async def course(pilot: Any, screen: CallScreen) -> None:
+        await pilot.press(key)
+        await screen.workers.wait_for_complete()
+        await pilot.pause()
+        text = "\n".join(shown(screen.export_screenshot()))
+        assert "4: Headset (44.1 kHz)" in text
+        assert other not in text
+        await pilot.press("end", "up" if kind == "output" else "end", "enter")
+        await pilot.press(key, "escape", key, "q")
+        await pilot.press(key, "home", "enter")
+
+    keys(board, course)
+    assert changed == [(kind, "4"), (kind, "default")]
+    assert not board.controls.hang_up_wanted.is_set()
+
+
+def test_devices_that_cannot_be_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> list[Any]:
+        raise AudioError("PortAudio is not there")
+
+    monkeypatch.setattr("voicelink_client.picker.list_devices", broken)
+
+    async def course(pilot: Any, screen: CallScreen) -> None:
+        await pilot.press("i")
+        await screen.workers.wait_for_complete()
+        await pilot.pause()
+        assert "PortAudio is not there" in "\n".join(shown(screen.export_screenshot()))
+        await pilot.press("escape")
+        assert screen.is_running
+
+    keys(talking(), course)
 
 
 def test_keys_before_the_call_do_not_break_it() -> None:
