@@ -156,8 +156,10 @@ async def run_call(
             with _signals(call.interrupt):
                 return await call.run(driver)
         finally:
-            await asyncio.to_thread(engine.stop)
-            await driver.close()
+            try:
+                await asyncio.to_thread(engine.stop)
+            finally:  # also where the waiting is cancelled: a loop must not be left with an open socket and its timers
+                await driver.close()
     finally:
         engine.stop()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from tests.client.fake_codec import FakeCodec
 from voicelink.core.events import Connected, EndReason, Event, IncomingCall
 from voicelink.errors import CallError, ConfigError
 from voicelink.net.loop import run
+from voicelink.net.udp import SessionDriver
 from voicelink.settings import Address, LinkSettings, SessionSettings, format_address
 from voicelink.sim.link import Link
 from voicelink.units import SAMPLE_RATE_HZ
@@ -149,6 +152,39 @@ def test_a_codec_thread_that_breaks_down_ends_the_call_with_one_line() -> None:
         engines = [Engine(FakeCodec(), null_source(), sink) for sink in (Broken(), PacedSink())]
         with pytest.raises(CallError, match="ValueError: out of paper"):
             await asyncio.wait_for(both(engines[0], engines[1]), 10)
+
+    run(scenario())
+
+
+def test_the_socket_is_closed_where_the_end_of_a_call_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed, stopping = [], threading.Event()
+
+    class Slow(Engine):
+        def stop(self) -> None:
+            stopping.set()
+            time.sleep(0.3)
+            super().stop()
+
+    close = SessionDriver.close
+
+    async def noted(driver: SessionDriver) -> None:
+        await close(driver)
+        closed.append(driver.local_address)
+
+    monkeypatch.setattr(SessionDriver, "close", noted)
+
+    async def scenario() -> None:
+        view, stop = View(), asyncio.Event()
+        engine = Slow(FakeCodec(), null_source(), PacedSink())
+        call = run_call(CallPlan(settings(), local=LOCAL), FakeCodec(), engine, view, hang_up=stop)
+        task = asyncio.ensure_future(call)
+        address = await view.address
+        stop.set()
+        await asyncio.to_thread(stopping.wait, 5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 10)
+        assert closed == [address]
 
     run(scenario())
 

@@ -11,11 +11,13 @@ from voicelink_client.playout import Playout
 
 from tests.models import speech_like
 from voicelink.codec.api import Codec, load_codec
+from voicelink.codec.bits import unpack_code
+from voicelink.codec.courses import encode_courses
 from voicelink.codec.stream import CALL_SEARCH_ROUNDS
 from voicelink.core.events import LAG_STEPS, ComfortNoise, Conceal, Heal, Play, PlayoutDecision, Skip, Stretch, Wait
 from voicelink.frame import Frame
 from voicelink.sim.call import simulate
-from voicelink.sim.render import aligned, encode, render
+from voicelink.sim.render import aligned, render
 from voicelink.sim.scenario import scenario_from
 from voicelink.sim.trace import COMFORT, CONCEAL, HEAL, KINDS, PLAY, SKIP, STRETCH, WAIT, EndTrace, Trace
 from voicelink.units import FRAME_SAMPLES
@@ -51,6 +53,18 @@ def clip() -> np.ndarray:
     return speech_like(int(SECONDS * 22_050))
 
 
+def code_frames(codec: Codec, clip: np.ndarray, bits: np.ndarray, rounds: int = CALL_SEARCH_ROUNDS) -> list[Frame]:
+    """`clip`, and silence after it, through a streaming encoder: frame t of bits[t]."""
+    samples = np.zeros((len(bits) + 2) * FRAME_SAMPLES, np.float32)
+    samples[: min(len(clip), len(samples))] = clip[: len(samples)]
+    encoder = codec.encoder(rounds=rounds)
+    frames: list[Frame] = []
+    for block in samples.reshape(-1, FRAME_SAMPLES):
+        encoder.bits = int(bits[min(len(frames), len(bits) - 1)])
+        frames += encoder.push(block)
+    return frames
+
+
 def decisions(end: EndTrace, frames: list[Frame]) -> list[PlayoutDecision]:
     """What the session decided, as it said it."""
     run, made = 0, list[PlayoutDecision]()
@@ -78,7 +92,7 @@ def slots_of(end: EndTrace) -> int:
 def played_live(trace: Trace, clip: np.ndarray, codec: Codec, listener: int) -> np.ndarray:
     """Through the client's own playout, one decision after the other."""
     end = trace.ends[listener]
-    frames = encode(clip, trace.ends[1 - listener].sent_bits, codec)
+    frames = code_frames(codec, clip, trace.ends[1 - listener].sent_bits)
     told = iter(decisions(end, frames))
     playout = Playout(codec.decoder(), lambda *, quiet=False: next(told))
     return np.concatenate([playout.next_slot()[1] for _ in range(slots_of(end))])
@@ -132,10 +146,18 @@ def test_a_clip_is_coded_once_for_equal_bits(
     harmonic: Codec,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made = []
-    monkeypatch.setattr(harmonic, "encoder", lambda **kw: made.append(kw) or Codec.encoder(harmonic, **kw))
-    render([traces[i] for i in (0, 1, 2, 5)], clip, harmonic)
-    assert len(made) == 1
+    coded: list[int] = []
+    step = harmonic.engine.encode_step
+
+    def noted(mel: Any, *rest: Any) -> Any:
+        coded.append(len(mel))
+        return step(mel, *rest)
+
+    monkeypatch.setattr(harmonic.engine, "encode_step", noted)
+    chosen = [traces[i] for i in (0, 1, 2, 5)]
+    render(chosen, clip, harmonic)
+    assert set(coded) == {1}, "one course of bits"
+    assert len(coded) == max(len(trace.ends[0].sent_bits) for trace in chosen)
 
 
 def test_no_traces_are_no_sound(clip: np.ndarray, harmonic: Codec) -> None:
@@ -157,12 +179,13 @@ def test_alignment_is_by_frame(traces: list[Trace], clip: np.ndarray) -> None:
         assert len(said) > 0.8 * len(clip)
 
 
-def test_a_simulated_call_codes_as_a_call_does(clip: np.ndarray) -> None:
+def test_a_simulated_call_codes_as_a_call_does(traces: list[Trace], clip: np.ndarray, harmonic: Codec) -> None:
     """Without the encoder search, which files and the API use."""
-    codec = load_codec(engine="onnx")
-    bits = np.full(40, 35, np.uint8)
-    plain = codec.encoder(bits=35, rounds=CALL_SEARCH_ROUNDS).push(clip[: 42 * FRAME_SAMPLES])
-    searched = codec.encoder(bits=35).push(clip[: 42 * FRAME_SAMPLES])
-    made = encode(clip[: 42 * FRAME_SAMPLES], bits, codec)
-    assert [frame.payload for frame in made] == [frame.payload for frame in plain[:40]]
-    assert [frame.payload for frame in made] != [frame.payload for frame in searched[:40]]
+    trace = traces[0]
+    sent = trace.ends[0].sent_bits
+    plain, searched = (code_frames(harmonic, clip, sent, rounds) for rounds in (CALL_SEARCH_ROUNDS, 2))
+    assert [frame.payload for frame in plain] != [frame.payload for frame in searched]
+    courses = [sent, sent[:100], np.full(len(sent), 9, np.uint8)]
+    for made, course in zip(encode_courses(harmonic, clip, courses), courses, strict=True):
+        expected = code_frames(harmonic, clip, course, CALL_SEARCH_ROUNDS)
+        np.testing.assert_array_equal(made, np.stack([unpack_code(frame) for frame in expected]))

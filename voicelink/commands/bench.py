@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from voicelink.commands.common import CodecOptions, Common, command
+from voicelink.errors import ConfigError
 
 if TYPE_CHECKING:
     from voicelink.codec.api import Codec
@@ -21,6 +23,7 @@ def register(app: typer.Typer) -> None:
     command(group, "relay", "voicelink bench relay --clients 10000")(relay)
     command(group, "sim", "voicelink bench sim --seconds 120 --audio")(sim)
     command(group, "session", "voicelink bench session --seeds 3 --seconds 60 --json")(session)
+    command(group, "loss", "voicelink bench loss --out losses --seeds 1 --seconds 30")(loss)
     app.add_typer(group, name="bench")
 
 
@@ -134,6 +137,61 @@ def session(
     with shown_progress("simulating", True) as told:
         figures = bench_session(seeds, seconds, late, None if told is None else lambda _, share: told(share))
     common.result(figures, lines(figures))
+
+
+def loss(
+    common: Common,
+    options: CodecOptions,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for rows and tables; what is in it is kept.")] = Path(
+        "voicelink-loss"
+    ),
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Calls a cell, each with losses of its own.")] = 3,
+    seconds: Annotated[float, typer.Option(min=5, max=600, help="Length of each simulated call, s.")] = 60.0,
+    wire: Annotated[
+        list[int] | None, typer.Option(metavar="KBPS", help="Only this rate: 9, 12, 16 or 24. May be repeated.")
+    ] = None,
+    words: Annotated[bool, typer.Option("--words", help="Also the share of words that a recogniser hears.")] = False,
+    find_opus: Annotated[
+        bool, typer.Option("--find-opus", help="Instead: search Opus' best setting of each cell anew, and print it.")
+    ] = False,
+) -> None:
+    """Speech under loss beside Opus, each at its best setting, at 9, 12, 16 and 24 kbps on the wire.
+
+    No loss to 30 %, independent and in bursts of 60 and 120 ms; ESTOI, PLCMOS and delay of both, and who leads by how
+    much. Takes an hour or more; may be stopped at any time, and the same command goes on.
+    """
+    from voicelink.experiments.progress import Progress  # noqa: PLC0415
+
+    if find_opus:
+        return _find_opus(common, seconds)
+    from voicelink.commands.simulate import load_for_rendering  # noqa: PLC0415
+    from voicelink.experiments.lossbench import bench_loss  # noqa: PLC0415
+    from voicelink.experiments.losspage import lines  # noqa: PLC0415
+    from voicelink.experiments.losstable import WIRE_KBPS  # noqa: PLC0415
+
+    unknown = next((rate for rate in wire or () if rate not in WIRE_KBPS), None)
+    if unknown is not None:
+        raise ConfigError(f"--wire {unknown}: the table has {', '.join(map(str, WIRE_KBPS))} kbps")
+    model = load_for_rendering(common, options)
+    try:
+        figures = bench_loss(
+            out, model, seeds=seeds, seconds=seconds, words=words, wires=wire or (), progress=Progress("rows").show
+        )
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{out}: stopped; the same command goes on\n")
+        raise
+    told = f"{out}: loss.md and loss.html hold the table, rows.csv and rows.parquet what it is made of"
+    common.result(figures, [*lines(figures["cells"]), told])
+    return None
+
+
+def _find_opus(common: Common, seconds: float) -> None:
+    from voicelink.experiments.losstable import find_opus  # noqa: PLC0415
+
+    found = find_opus(0, seconds)
+    settings = [{"wire_kbps": w, "loss": p, "burst_ms": b, "setting": s.text} for (w, p, b), s in found.items()]
+    lines = [f"{s['wire_kbps']:>3} kbps, {s['loss']:g}, {s['burst_ms']} ms: {s['setting']}" for s in settings]
+    common.result({"seconds": seconds, "opus_settings": settings}, lines)
 
 
 def _bench_protocol(seconds: float) -> dict[str, Any]:

@@ -30,17 +30,21 @@ _GET_LOOKAHEAD, _SIGNAL_VOICE = 4027, 3001
 _MAX_PACKET: Final = 1500
 
 
-def code(speech: NDArray[np.float32], packet_ms: int, packet_bytes: int, loss_percent: int) -> tuple[list[bytes], int]:
-    """Packets of constant size for float32 [samples] at 24 kHz, and the decoder's delay in samples.
+def code(
+    speech: NDArray[np.float32], packet_ms: int, packet_bytes: int, loss_percent: int, *, vbr: bool = False
+) -> tuple[list[bytes], int]:
+    """Packets for float32 [samples] at 24 kHz, and the decoder's delay in samples.
 
-    `loss_percent` is what the encoder is told to expect; above 0 it spends bits on in-band redundancy (LBRR).
+    All of `packet_bytes`; with `vbr` about that size on average. `loss_percent` is what the encoder is told to expect;
+    above 0 it spends bits on in-band redundancy (LBRR), where it finds that it has enough (it narrows the band for that
+    where it is told of more than 5 %).
     """
     lib, error = library(), ctypes.c_int()
     encoder = ctypes.c_void_p(lib.opus_encoder_create(RATE_HZ, 1, _APPLICATION_VOIP, ctypes.byref(error)))
     _check(error.value, "opus_encoder_create")
     try:
         for option, value in (
-            (_SET_BITRATE, packet_bytes * 8 * 1000 // packet_ms), (_SET_VBR, 0), (_SET_COMPLEXITY, 10),
+            (_SET_BITRATE, packet_bytes * 8 * 1000 // packet_ms), (_SET_VBR, int(vbr)), (_SET_COMPLEXITY, 10),
             (_SET_SIGNAL, _SIGNAL_VOICE), (_SET_FEC, int(loss_percent > 0)), (_SET_LOSS, loss_percent),
         ):  # fmt: skip
             _check(lib.opus_encoder_ctl(encoder, option, ctypes.c_int(value)), f"opus_encoder_ctl {option}")
@@ -50,7 +54,8 @@ def code(speech: NDArray[np.float32], packet_ms: int, packet_bytes: int, loss_pe
         count = -(-(len(speech) + lookahead.value) // step)
         padded = np.zeros(count * step, np.float32)
         padded[: len(speech)] = speech
-        return [_encode(lib, encoder, block, packet_bytes) for block in padded.reshape(count, step)], lookahead.value
+        most = _MAX_PACKET if vbr else packet_bytes
+        return [_encode(lib, encoder, block, most) for block in padded.reshape(count, step)], lookahead.value
     finally:
         lib.opus_encoder_destroy(encoder)
 
@@ -71,6 +76,11 @@ def decode(packets: Sequence[bytes | None], packet_ms: int) -> NDArray[np.float3
         return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     finally:
         lib.opus_decoder_destroy(decoder)
+
+
+def has_redundancy(packet: bytes) -> bool:
+    """Whether a packet holds the one before it once more (LBRR)."""
+    return int(library().opus_packet_has_lbrr(packet, len(packet))) == 1
 
 
 def version() -> str:

@@ -118,6 +118,9 @@ class Store:
 def read_rows(folder: Path) -> tuple[dict[str, Any], list[Row]]:
     """Plan and rows of a sweep's folder, finished or not. Raises ConfigError where there is none."""
     plan = _plan(folder / "plan.json")
+    missing = [key for key in _NEEDED if key not in plan]
+    if missing:
+        raise ConfigError(f"{folder / 'plan.json'}: damaged, or of no sweep ({missing[0]} is missing)")
     journal = folder / "rows.jsonl"
     try:
         data = journal.read_bytes() if journal.exists() else b""
@@ -184,13 +187,10 @@ def _entries(journal: Path, data: bytes) -> dict[int, list[Row]]:
 def _plan(path: Path) -> dict[str, Any]:
     try:
         plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        missing = [key for key in _NEEDED if key not in plan]
-        if missing:
-            raise ValueError(f"{missing[0]} is missing")
     except OSError as error:
         raise ConfigError(f"{path.parent}: no sweep there ({error.strerror or error} {path.name})") from None
     except ValueError as error:
-        raise ConfigError(f"{path}: damaged, or of another version ({error})") from None
+        raise ConfigError(f"{path}: damaged ({error})") from None
     return plan
 
 

@@ -15,7 +15,6 @@ from voicelink.units import FRAME_SAMPLES
 if TYPE_CHECKING:
     from voicelink.codec.api import Codec
     from voicelink.codec.batch import Stream
-    from voicelink.frame import Frame
 
 FIRST, SECOND = 0, 1
 #: Decoded side by side; more streams gain little and take memory (0.4 MB a second each).
@@ -37,43 +36,21 @@ def render(
     `progress` hears the share done, 0..1.
     """
     from voicelink.codec.batch import decode_streams  # noqa: PLC0415 (brings the codec)
+    from voicelink.codec.courses import encode_courses  # noqa: PLC0415
 
-    coded: dict[bytes, NDArray[np.float32]] = {}
     heard: list[NDArray[np.float32]] = []
+    coded: dict[bytes, NDArray[np.float32]] = {}
     for first in range(0, len(traces), MAX_STREAMS):
         group = traces[first : first + MAX_STREAMS]
-        streams = []
-        for trace in group:
-            bits = trace.ends[1 - listener].sent_bits
-            longest = _longest(traces, bits, 1 - listener)
-            if longest.tobytes() not in coded:
-                coded[longest.tobytes()] = code_table(encode(clip, longest, codec))
-            streams.append(_stream(trace.ends[listener], coded[longest.tobytes()]))
+        courses = [_longest(traces, trace.ends[1 - listener].sent_bits, 1 - listener) for trace in group]
+        new = {course.tobytes(): course for course in courses if course.tobytes() not in coded}
+        coded |= dict(zip(new, encode_courses(codec, clip, list(new.values())), strict=True))
+        streams = [
+            _stream(trace.ends[listener], coded[course.tobytes()]) for trace, course in zip(group, courses, strict=True)
+        ]
         share = (first / len(traces), len(group) / len(traces))
         heard += decode_streams(codec, streams, _shifted(progress, *share))
     return heard
-
-
-def encode(clip: NDArray[np.float32], bits: NDArray[np.uint8], codec: Codec) -> list[Frame]:
-    """`clip`, and silence after it, as len(bits) frames, frame t of bits[t]; coded as a call codes it."""
-    from voicelink.codec.stream import CALL_SEARCH_ROUNDS  # noqa: PLC0415 (brings the codec)
-
-    samples = np.zeros((len(bits) + 2) * FRAME_SAMPLES, np.float32)
-    samples[: min(len(clip), len(samples))] = clip[: len(samples)]
-    encoder = codec.encoder(bits=int(bits[0]) if len(bits) else 32, rounds=CALL_SEARCH_ROUNDS)
-    frames: list[Frame] = []
-    for block in samples.reshape(-1, FRAME_SAMPLES):
-        if len(frames) < len(bits):
-            encoder.bits = int(bits[len(frames)])
-        frames += encoder.push(block)
-    return frames
-
-
-def code_table(frames: Sequence[Frame]) -> NDArray[np.float32]:
-    """Codes of frames, float32 [T, 64]."""
-    from voicelink.codec.bits import unpack_code  # noqa: PLC0415 (brings the codec)
-
-    return np.stack([unpack_code(frame) for frame in frames]) if frames else np.zeros((0, 64), np.float32)
 
 
 def aligned(

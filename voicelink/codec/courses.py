@@ -1,0 +1,57 @@
+"""One signal coded at several courses of bitrates side by side: what streaming encoders would give, faster.
+
+For experiments, where the same speech is sent in many ways. The front end runs once, and the coder's steps of all
+courses run together where the engine batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voicelink.codec.bits import UNSENT, sent_mask
+from voicelink.codec.engine import Array
+from voicelink.codec.mel import INPUT_SCALE, PAD_LEFT, log_mel_frame
+from voicelink.codec.stream import CALL_SEARCH_ROUNDS
+from voicelink.units import FRAME_SAMPLES, MAX_BITS_PER_FRAME, WINDOW_SAMPLES
+
+if TYPE_CHECKING:
+    from voicelink.codec.api import Codec
+
+
+def encode_courses(
+    codec: Codec, speech: NDArray[np.float32], courses: Sequence[NDArray[np.uint8]], rounds: int = CALL_SEARCH_ROUNDS
+) -> list[Array]:
+    """Codes of `speech`, float32 [n] at 22 050 Hz with silence after it, for each course: float32 [T, 64].
+
+    A course holds the bits of each frame, uint8 [T]; values of a code are 0, 1, or 0.5 for bits that are not sent.
+    """
+    if not courses:
+        return []
+    if not codec.engine.batches and len(courses) > 1:
+        return [encode_courses(codec, speech, [course], rounds)[0] for course in courses]
+    longest = max(len(course) for course in courses)
+    wanted = np.ones((len(courses), longest), np.uint8)
+    for row, course in zip(wanted, courses, strict=True):
+        row[: len(course)] = course
+    masks = np.stack([sent_mask(bits) for bits in range(MAX_BITS_PER_FRAME + 1)])
+    codes = np.full((longest, len(courses), MAX_BITS_PER_FRAME), UNSENT, np.float32)
+    state = np.repeat(codec.engine.coder_state(), len(courses), axis=0)
+    for t, window in enumerate(_windows(speech, longest)):
+        mel = np.repeat(log_mel_frame(window)[None], len(courses), axis=0)
+        sent = masks[wanted[:, t]]
+        code, _, state = codec.engine.encode_step(mel, sent, state, rounds)
+        codes[t] = np.where(sent > 0, code > 0.5, np.float32(UNSENT))
+    return [np.ascontiguousarray(codes[: len(course), i]) for i, course in enumerate(courses)]
+
+
+def _windows(speech: NDArray[np.float32], frames: int) -> list[NDArray[np.float32]]:
+    """Scaled windows of the front end, as a streaming encoder cuts them."""
+    samples = np.zeros((frames + 2) * FRAME_SAMPLES, np.float32)
+    samples[: min(len(speech), len(samples))] = speech[: len(samples)]
+    scaled = samples * np.float32(INPUT_SCALE)
+    padded = np.concatenate([scaled[PAD_LEFT:0:-1], scaled])
+    return [padded[t * FRAME_SAMPLES : t * FRAME_SAMPLES + WINDOW_SAMPLES] for t in range(frames)]
