@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import pytest
 
 from tests.sound.delays import delays_ms, understood
 from tests.sound.line import Line, clip, heard_of, report, talk
-from tests.sound.pulse import RATE_HZ, Pulse, missing
+from tests.sound.pulse import RATE_HZ, Pulse
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("pystoi")
@@ -21,22 +20,6 @@ pytest.importorskip("pystoi")
 #: A machine that runs other things too may add a little to what the issue's 200 ms allow; the figure is printed.
 MOUTH_TO_EAR_P95_MS = 200
 ESTOI = 0.7
-
-
-@pytest.fixture(scope="module")
-def why_not() -> str:
-    return missing()
-
-
-@pytest.fixture
-def pulse(why_not: str, tmp_path: Path) -> Iterator[Pulse]:
-    if why_not:
-        pytest.skip(why_not)
-    server = Pulse(tmp_path)
-    try:
-        yield server
-    finally:
-        server.kill()
 
 
 def test_the_ruler_finds_a_known_delay_through_the_codec() -> None:

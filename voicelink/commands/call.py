@@ -74,7 +74,7 @@ class CallOptions:
     seconds: Annotated[float | None, typer.Option(min=0.1, help="Hang up after so long, s.")] = None
     quiet_tones: Annotated[bool, typer.Option("--quiet-tones", help="No ringing, ring-back or busy tone.")] = False
     headless: Annotated[
-        bool, typer.Option("--headless", help="No terminal screen: lines on stderr; calls are answered.")
+        bool, typer.Option("--headless", help="No screen: lines on stderr (JSON with --log-json); calls are answered.")
     ] = False
 
     def options(self) -> dict[str, Any]:
@@ -103,7 +103,9 @@ def register(app: typer.Typer) -> None:
 
 
 def listen(common: Common, options: CallOptions, codec: CodecOptions, server: Server = None) -> None:
-    """Wait for one call, take it, and print its statistics at the end. Calls are encrypted end to end.
+    """Wait for one call, ring, and print its statistics at the end. Calls are encrypted end to end.
+
+    On a terminal, the keys are on the screen's bottom line: a answers, r refuses, q hangs up.
 
     With --server under your --name. Without, at --local (default port 47601) for callers who know your address, and
     under your --name for those on the local network.
@@ -124,7 +126,8 @@ def call(
 ) -> None:
     """Call somebody by name (at --server, or on the local network) or address. Calls are encrypted end to end.
 
-    Prints the statistics at the end. Ctrl-C hangs up. With a file as --input, the call ends one second after the file.
+    Prints the statistics at the end. On a terminal, the keys are on the screen's bottom line: m mutes, q hangs up. With
+    a file as --input, the call ends one second after the file.
     """
     settings = common.settings(options.options() | codec.options())
     label = ""
