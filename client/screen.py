@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, Final, TypeVar
 
+from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Static
@@ -16,6 +18,8 @@ from voicelink_client.phone import PhoneState
 from voicelink_client.picker import DevicePicker
 
 DRAWN_EVERY_S: Final = 0.1
+#: The codec thread is not to wait for a drawing to be finished (Python's own is 5 ms).
+SWITCH_S: Final = 0.001
 PANELS: Final = {
     "call": "voicelink",
     "figures": "figures",
@@ -65,6 +69,7 @@ class CallScreen(App[None]):
         self.board, self._clock = board, clock
         self._panels = {name: Static(id=name, classes="panel") for name in PANELS}
         self._keys = Static(id="keys")
+        self._shown: dict[Static, Text] = {}
 
     def compose(self) -> ComposeResult:
         """The panels from top to bottom."""
@@ -94,8 +99,15 @@ class CallScreen(App[None]):
             "log": gauges.latest(board, width, max(1, self._panels["log"].size.height)),
         }
         for name, text in show.items():
-            self._panels[name].update(text)
-        self._keys.update(gauges.keys(controls, self.size.width - 2))
+            self._show(self._panels[name], text)
+        self._show(self._keys, gauges.keys(controls, self.size.width - 2))
+
+    def _show(self, panel: Static, text: Text) -> None:
+        """Change a panel where its text is another one; lay out anew only where it takes more or fewer lines."""
+        before = self._shown.get(panel)
+        if text != before or text.spans != before.spans:
+            self._shown[panel] = text
+            panel.update(text, layout=before is None or _lines(text) != _lines(before))
 
     # ---- keys ------------------------------------------------------------------------------------
     def action_answer(self) -> None:
@@ -138,8 +150,14 @@ class CallScreen(App[None]):
         self.draw()
 
 
+def _lines(text: Text) -> int:
+    return text.plain.count("\n")
+
+
 async def run_on_screen(screen: CallScreen, call: Coroutine[Any, Any, T], *, headless: bool = False) -> T:
     """Show `screen` while `call` runs; its result or exception. A screen that is left, or fails, ends the call."""
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_S)
     calling = asyncio.ensure_future(call)
     showing = asyncio.ensure_future(screen.run_async(headless=headless))
     await asyncio.wait({calling, showing}, return_when=asyncio.FIRST_COMPLETED)
@@ -147,6 +165,7 @@ async def run_on_screen(screen: CallScreen, call: Coroutine[Any, Any, T], *, hea
     try:
         return await calling
     finally:
+        sys.setswitchinterval(interval_s)
         if not showing.done():
             screen.exit()
         await showing

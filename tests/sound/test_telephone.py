@@ -111,6 +111,10 @@ def test_two_telephones_ring_talk_mute_and_hang_up(
     bob.press("a")
     for end in (alice, bob):
         end.wait_for("TALKING")
+    listed = bob.press("i")
+    bob.wait_for("Microphone: Enter takes it", listed)
+    chosen = bob.press("\x1b[H\x1b[B\r")
+    bob.wait_for("the input device is 'null' now", chosen)
     muted = bob.press("m")
     bob.wait_for("unmute", muted)
     alice.wait_for("the other end is muted")
