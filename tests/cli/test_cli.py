@@ -143,6 +143,7 @@ def raising(error: BaseException):
         (CallError("nobody answers"), 1, "voicelink: nobody answers"),
         (RuntimeError("boom\nboom"), 1, "voicelink: unexpected RuntimeError: boom boom; run again with -v for details"),
         (ModuleNotFoundError("No module", name="onnxruntime.capi"), 2, "pip install 'voicelink[call]'"),
+        (ModuleNotFoundError("No module", name="textual.app"), 2, "pip install 'voicelink[call]'"),
         (ModuleNotFoundError("No module", name="torch"), 2, "pip install 'voicelink[train]'"),
         (PermissionError(13, "Permission denied", "/x/y"), 1, "voicelink: /x/y: Permission denied"),
         (MemoryError(), 1, "not enough memory"),

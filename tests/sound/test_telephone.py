@@ -124,4 +124,5 @@ def test_two_telephones_ring_talk_mute_and_hang_up(
     bob.press("q")
     for end in (alice, bob):
         assert end.process.wait(timeout=20) == 0
+        assert "ended: " in end.text
     assert "frames in" in bob.text  # the figures, on the terminal as it was

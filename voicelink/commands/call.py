@@ -18,9 +18,9 @@ from voicelink.settings import DEFAULT_PORT, SessionSettings, Settings, parse_ad
 from voicelink.units import bitrate_bps, bits_per_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
-    from voicelink_client.call import CallView
+    from voicelink_client.call import CallOutcome, CallView
     from voicelink_client.controls import Controls
 
     from voicelink.codec.model_folder import ModelInfo
@@ -252,6 +252,14 @@ def _view(common: Common, headless: bool, controls: Controls, target: str) -> tu
         return LineView(common.log_json), lambda call: call
     from voicelink_client.board import Board  # noqa: PLC0415
     from voicelink_client.screen import CallScreen, run_on_screen  # noqa: PLC0415
+    from voicelink_client.sentences import describe  # noqa: PLC0415
 
     board = Board(controls, target=target)
-    return board, lambda call: run_on_screen(CallScreen(board), call)
+
+    async def show(call: Coroutine[Any, Any, CallOutcome]) -> CallOutcome:
+        outcome = await run_on_screen(CallScreen(board), call)
+        if outcome.connected:  # the screen is gone with its lines
+            sys.stderr.write(f"{describe(outcome.ended)}\n")
+        return outcome
+
+    return board, show
