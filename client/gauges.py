@@ -39,15 +39,18 @@ def headline(board: Board, width: int) -> Text:
 
 
 def levels(board: Board, width: int) -> Text:
-    """The two meters, and what keeps each silent."""
+    """The two meters, and what keeps each silent; ours is dim while nothing of it is sent."""
     controls, status = board.controls, board.status_now
     name = _cut(controls.phone.peer_name or "they", LABEL - 1)
     said, heard = (-99.0, -99.0) if status is None else (status.said_dbfs, status.heard_dbfs)
     said_peak, heard_peak = (-99.0, -99.0) if status is None else (status.said_peak_dbfs, status.heard_peak_dbfs)
     own, theirs = _own_notes(controls), _their_notes(controls)
     cells = max(10, width - LABEL - 9 - max(len(own), len(theirs)) - 1)
+    yours = meter(said, said_peak, cells)
+    if not controls.is_sending:
+        yours.stylize("dim")
     rows = [
-        Text.assemble("you".ljust(LABEL), meter(said, said_peak, cells), _dbfs(said), " ", (own, "bold yellow")),
+        Text.assemble("you".ljust(LABEL), yours, _dbfs(said), " ", (own, "bold yellow")),
         Text.assemble(name.ljust(LABEL), meter(heard, heard_peak, cells), _dbfs(heard), " ", (theirs, "bold yellow")),
     ]
     return Text("\n").join(rows)

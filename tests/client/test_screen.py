@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("textual", reason="the screen needs textual: pip install 'voicelink[call]'")
 
+from rich.console import Console
 from voicelink_client import gauges
 from voicelink_client.board import Board
 from voicelink_client.controls import Controls
@@ -90,6 +91,21 @@ def test_what_the_other_end_does_is_shown() -> None:
     assert "NOT SENT" in gauges.levels(board, 76).plain
     board.controls.phone.hears(False)
     assert "RECONNECTING" in gauges.headline(board, 76).plain
+
+
+def test_our_meter_is_dim_while_nothing_is_sent() -> None:
+    def dim() -> bool:
+        return bool(gauges.levels(board, 76).get_style_at_offset(Console(), gauges.LABEL).dim)
+
+    board = talking()
+    assert not dim()
+    board.controls.toggle_mute()
+    assert (dim(), gauges.levels(board, 76).plain.count("MUTED")) == (True, 1)
+    board.controls.toggle_mute()
+    board.controls.phone.peer = Condition(holding=True)
+    assert dim()
+    board.controls.phone.peer = Condition()
+    assert not dim()
 
 
 def test_answering_and_refusing() -> None:
