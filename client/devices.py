@@ -32,7 +32,10 @@ READY_HALVES: Final = 4
 MAX_READY_HALVES: Final = 8
 CALM_NS: Final = 20 * NS_PER_S
 RING_SECONDS: Final = 0.5
-#: Buffer asked of a device; one that stumbles is opened again with twice as much, up to the last.
+#: A microphone's blocks: 10 ms, what the echo canceller takes, so that it need not wait. A loudspeaker's: a frame.
+INPUT_BLOCKS_PER_S: Final = 100
+#: Buffer asked of a device; one that stumbles is opened again with twice as much, up to the last. (Asked for 20 ms,
+#: PulseAudio's plugin for ALSA falls apart now and then.)
 LATENCIES_S: Final = (0.03, 0.06, 0.12)
 #: PortAudio takes 44 100 Hz for the rate of all that goes through ALSA's plugins; sound servers run at 48 000 Hz, and
 #: convert, which makes delay.
@@ -73,6 +76,20 @@ def list_devices() -> list[dict[str, Any]]:
     ]
 
 
+def is_open_loudspeaker(device: str) -> bool:
+    """Whether the output device's name says that others in the room hear it: laptops' do, on macOS and Windows.
+
+    Sound servers on Linux do not say what is behind them. False where there is no such device.
+    """
+    try:
+        sounddevice = _sounddevice()
+        with _portaudio:
+            name = sounddevice.query_devices(_find(sounddevice, device, "output")[0], "output")["name"]
+    except AudioError:
+        return False
+    return "speaker" in name.lower()
+
+
 class _Device:
     """An open PortAudio stream and what both directions count. The callback touches nothing else than the ring."""
 
@@ -86,7 +103,9 @@ class _Device:
             """Times that PortAudio itself said that it lost or lacked sound."""
             self._called_ns = 0
             self._errors = sounddevice.PortAudioError
-            self._stream = _open(make, self._errors, number, self.rate_hz, latency_s, self._callback)
+            frame_samples = FRAME_SAMPLES * self.rate_hz // SAMPLE_RATE_HZ
+            block_samples = self.rate_hz // INPUT_BLOCKS_PER_S if kind == "input" else frame_samples
+            self._stream = _open(make, self._errors, number, self.rate_hz, block_samples, latency_s, self._callback)
             _open_devices.add(self)
 
     def idle_ns(self, now_ns: int) -> int:
@@ -286,10 +305,10 @@ def _open(
     errors: type[Exception],
     number: int | None,
     rate_hz: int,
+    block_samples: int,
     latency_s: float,
     callback: Any,
 ) -> Any:
-    block_samples = FRAME_SAMPLES * rate_hz // SAMPLE_RATE_HZ
     try:
         return make(
             samplerate=rate_hz,

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
-from voicelink_client.devices import LATENCIES_S, Loudspeaker, Microphone, rescan
+from voicelink_client.cleaning import RATE_HZ, Cleaner
+from voicelink_client.devices import LATENCIES_S, Loudspeaker, Microphone, is_open_loudspeaker, rescan
 from voicelink_client.lasting import LastingSink, LastingSource
 from voicelink_client.streams import PacedSink, Sink, Source, file_source, null_source
 
 from voicelink.audio.files import AUDIO_SUFFIXES
 from voicelink.errors import AudioError
+from voicelink.settings import AudioSettings
+from voicelink.units import SAMPLE_RATE_HZ
+
+_log = logging.getLogger(__name__)
 
 
-def microphone(text: str) -> LastingSource:
-    """A microphone for a call, that can be changed and outlives its device. Raises AudioError."""
-    return LastingSource(text, open_source, rescan)
+def microphone(text: str, cleaner: Cleaner | None = None) -> LastingSource:
+    """A microphone for a call, at the cleaner's rate; it can be changed and outlives its device. Raises AudioError."""
+    return LastingSource(text, open_source, rescan, SAMPLE_RATE_HZ if cleaner is None else RATE_HZ)
 
 
 def loudspeaker(text: str) -> LastingSink:
@@ -45,6 +51,25 @@ def open_sink(text: str, stumbled: int = 0) -> Sink:
 
 def _latency_s(stumbled: int) -> float:
     return LATENCIES_S[min(stumbled, len(LATENCIES_S) - 1)]
+
+
+def cleaner_for(audio: AudioSettings) -> Cleaner | None:
+    """What takes echo and noise from the microphone, as `audio` wants it.
+
+    By default echo is taken away where the loudspeaker says that it is an open one. Raises AudioError where the package
+    is missing for what was asked for.
+    """
+    devices = not any(text == "null" or is_file(text) for text in (audio.input, audio.output))
+    echo = audio.echo_cancel == "on" or (audio.echo_cancel == "auto" and devices and is_open_loudspeaker(audio.output))
+    if not (echo or audio.noise_suppression or audio.gain):
+        return None
+    try:
+        return Cleaner(echo=echo, noise=audio.noise_suppression, gain=audio.gain)
+    except AudioError:
+        if audio.echo_cancel == "on" or audio.noise_suppression or audio.gain:
+            raise
+        _log.info("no echo cancellation: pywebrtc-audio is not installed")
+        return None
 
 
 def is_file(text: str) -> bool:

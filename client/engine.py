@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from voicelink_client.cleaning import Cleaner
 from voicelink_client.keeper import Keeper
 from voicelink_client.lasting import LastingSink, LastingSource
 from voicelink_client.playout import Decoder, Playout
@@ -76,6 +77,8 @@ class Engine:
 
     `failed` is called on the thread if it breaks down. `tone`, `set_gain` and the figures are for any thread.
 
+    A `cleaner` needs a source at its rate (`cleaning.RATE_HZ`).
+
     Codes half a second of silence when it is made, so that the first frames of the call do not wait for a model
     runtime that is still warming up.
     """
@@ -87,10 +90,11 @@ class Engine:
         sink: Sink,
         *,
         recorder: Recorder | None = None,
+        cleaner: Cleaner | None = None,
         on_slot: SlotObserver | None = None,
     ) -> None:
         self._codec, self._source, self._sink, self._recorder = codec, source, sink, recorder
-        self._on_slot = on_slot
+        self._cleaner, self._on_slot = cleaner, on_slot
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._to_sink = StreamResampler(SAMPLE_RATE_HZ, sink.rate_hz)
@@ -236,6 +240,8 @@ class Engine:
 
     def _say(self, block: NDArray[np.float32], call: _Call) -> None:
         bits = call.port.send_bits()
+        if self._cleaner is not None:
+            block = self._cleaner.said(block)
         self.said.push(block)
         if self._recorder is not None:
             self._recorder.said(block if bits else np.zeros_like(block))  # what is not sent was not said
@@ -255,6 +261,8 @@ class Engine:
             block = np.clip(block * np.float32(gain), -1.0, 1.0)
         if player is not None:
             block = block + player.block(len(block))
+        if self._cleaner is not None:
+            self._cleaner.played(block)
         now_ns = time.monotonic_ns()
         leave_ns = self._sink.write(self._to_sink.push(block), now_ns)
         self.output_ms = (leave_ns - now_ns) / NS_PER_MS

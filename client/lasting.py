@@ -1,6 +1,6 @@
 """A microphone and a loudspeaker that outlive their devices: silence where one is gone, until there is one again.
 
-Both speak 22 050 Hz whatever the device's rate is, so that a change of device changes nothing for their user.
+Both keep one rate whatever the device's is, so that a change of device changes nothing for their user.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from voicelink_client.keeper import Keeper
 from voicelink_client.streams import OUTPUT_LATENCY_NS, Sink, Source
 
 from voicelink.audio.resampler import StreamResampler
-from voicelink.units import FRAME_SAMPLES, NS_PER_MS, NS_PER_S, SAMPLE_RATE_HZ, frames_to_ns
+from voicelink.units import NS_PER_MS, NS_PER_S, SAMPLE_RATE_HZ, frames_to_ns
 
 #: A device that moved no sound for so long is stood in for by silence at the clock's pace.
 STALLED_NS: Final = 150 * NS_PER_MS
@@ -25,20 +25,25 @@ MAX_BEHIND_NS: Final = NS_PER_S // 2
 #: What a device that comes back may hand over beyond the time since the last silence.
 SLACK_NS: Final = 20 * NS_PER_MS
 FRAME_NS: Final = frames_to_ns(1)
+#: Silence comes in blocks as long as a device's.
+SILENCE_NS: Final = 10 * NS_PER_MS
 
 #: So many xruns of the device within this time are a storm: its buffers are too short for this machine.
 STORM_XRUNS: Final = 6
 STORM_NS: Final = NS_PER_S
 
-_SILENCE: Final = np.zeros(FRAME_SAMPLES, np.float32)
-
 
 class LastingSource:
     """A `Source` around what `open_source` opens. Raises AudioError where the first cannot be opened."""
 
-    rate_hz = SAMPLE_RATE_HZ
-
-    def __init__(self, text: str, open_source: Callable[..., Source], rescan: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        text: str,
+        open_source: Callable[..., Source],
+        rescan: Callable[[], bool],
+        rate_hz: int = SAMPLE_RATE_HZ,
+    ) -> None:
+        self.rate_hz = rate_hz
         self._inner: Source | None = None
         self._first = open_source(text)
         self.keeper: Keeper[Source] = Keeper("input device", text, open_source, rescan)
@@ -62,7 +67,7 @@ class LastingSource:
         self.keeper.begin(self._first)
 
     def read(self, now_ns: int) -> NDArray[np.float32] | None:
-        """What was captured since the last call, or silence in its place, float32 [n] at 22 050 Hz."""
+        """What was captured since the last call, or silence in its place, float32 [n] at `rate_hz`."""
         if (fresh := self.keeper.take()) is not None:
             self._replace(fresh)
         inner = self._inner
@@ -80,7 +85,7 @@ class LastingSource:
 
     def due_ns(self, now_ns: int) -> int:
         """When to ask again."""
-        return self._inner.due_ns(now_ns) if self._inner is not None else self._until_ns + FRAME_NS
+        return self._inner.due_ns(now_ns) if self._inner is not None else self._until_ns + SILENCE_NS
 
     @property
     def ended(self) -> bool:
@@ -104,11 +109,11 @@ class LastingSource:
         return out if len(out) else None
 
     def _silence(self, now_ns: int) -> NDArray[np.float32] | None:
-        if now_ns < self._until_ns + FRAME_NS:
+        if now_ns < self._until_ns + SILENCE_NS:
             return None
         self._filling = True
-        self._until_ns = max(self._until_ns + FRAME_NS, now_ns - MAX_BEHIND_NS)
-        return _SILENCE
+        self._until_ns = max(self._until_ns + SILENCE_NS, now_ns - MAX_BEHIND_NS)
+        return np.zeros(self.rate_hz * SILENCE_NS // NS_PER_S, np.float32)
 
     def _let_go(self, then: Callable[[Source], None]) -> None:
         inner, self._inner = self._inner, None
@@ -122,7 +127,7 @@ class LastingSource:
 
     def _use(self, source: Source) -> None:
         self._inner, self._storm = source, _Storm()
-        self._resampler = StreamResampler(source.rate_hz, SAMPLE_RATE_HZ)
+        self._resampler = StreamResampler(source.rate_hz, self.rate_hz)
 
     def _remember(self, source: Source) -> None:
         self._past_overruns += source.overruns

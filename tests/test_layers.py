@@ -68,7 +68,7 @@ RULES: dict[str, Rule] = {
     "voicelink_server": Rule((*BASE, *v("config", "core", "net", "wire")), ("uvloop", "msgpack")),
     "voicelink_client": Rule(
         (*BASE, *v("config", "core", "keystore", "net", "secure", "wire", "codec", "audio")),
-        ("numpy", "sounddevice", "textual", "rich"),
+        ("numpy", "sounddevice", "pywebrtc_audio", "textual", "rich"),
     ),
 }
 

@@ -210,12 +210,22 @@ class CodecSettings:
     engine: str = setting("onnx", "what runs the model", choices=("onnx", "torch"))
 
 
+_ON_OFF_AUTO: Final = ("auto", "on", "off")
+
+
 @dataclass(frozen=True, slots=True)
 class AudioSettings:
     """Where a call's sound comes from and goes to."""
 
     input: str = setting("default", "input device (name or number), a WAV or FLAC file, or null")
     output: str = setting("default", "output device (name or number), a WAV file, or null")
+    echo_cancel: str = setting(
+        "auto",
+        "take the loudspeaker's echo from the microphone; auto: where the device is called a speaker",
+        choices=_ON_OFF_AUTO,
+    )
+    noise_suppression: bool = setting(False, "take steady noise from the microphone")
+    gain: bool = setting(False, "bring the voice to an even level")
     record: str = setting("", "WAV or FLAC file to record the call to; empty for none")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from voicelink_client import devices
-from voicelink_client.devices import GONE_NS, Loudspeaker, Microphone, list_devices, rescan
+from voicelink_client.devices import GONE_NS, Loudspeaker, Microphone, is_open_loudspeaker, list_devices, rescan
 
 from voicelink.errors import AudioError
 
@@ -196,6 +196,15 @@ def test_where_there_is_no_default_device_that_is_said(make: Any, kind: str, mon
     monkeypatch.setattr(FakeSounddevice, "query_devices", none)
     with pytest.raises(AudioError, match=f"^there is no {kind} device; see"):
         make("default")
+
+
+@pytest.mark.usefixtures("_sounddevice")
+def test_an_open_loudspeaker_is_known_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not is_open_loudspeaker("Box")
+    assert not is_open_loudspeaker("Ghost")
+    monkeypatch.setitem(DEVICES[2], "name", "MacBook Pro Speakers")
+    assert is_open_loudspeaker("MacBook Pro Speakers")
+    assert is_open_loudspeaker("default")
 
 
 @pytest.mark.usefixtures("_sounddevice")

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.sound.line import NAMES, Line, heard_of, report, talk
+from tests.sound.line import NAMES, Line, heard_of, report, talk, warm_up
 from tests.sound.pulse import Pulse, missing
 
 EVERY_S = 30.0
@@ -55,7 +55,7 @@ def main() -> int:
 def hold(line: Line, pulse: Pulse, seconds: float) -> list[dict[str, Any]]:
     """Talk every half minute; what was heard, and each end's memory, by the time of the call."""
     looks: list[dict[str, Any]] = []
-    talk(pulse)  # until the jitter buffer knows its path
+    warm_up(pulse)
     start_s = time.monotonic()
     while (at_s := time.monotonic() - start_s) < seconds:
         heard = heard_of(talk(pulse))

@@ -126,6 +126,11 @@ def talk(pulse: Pulse, rooms: tuple[str, ...] = NAMES) -> dict[str, tuple[np.nda
     return {room: recording.stop() for room, recording in recordings.items()}
 
 
+def warm_up(pulse: Pulse) -> None:
+    """Talk until the jitter buffer knows its path."""
+    talk(pulse)
+
+
 def heard_of(sound: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, Heard]:
     """How well and how late it was heard, by room."""
     heard = {}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.sound.delays import delays_ms, understood
-from tests.sound.line import Line, clip, heard_of, report, talk
+from tests.sound.line import Line, clip, heard_of, report, talk, warm_up
 from tests.sound.pulse import RATE_HZ, Pulse
 
 pytest.importorskip("onnxruntime")
@@ -48,7 +48,7 @@ def test_a_call_through_real_devices_is_understood_and_quick(pulse: Pulse, tmp_p
     line = Line(pulse, tmp_path)
     try:
         line.wait_connected()
-        talk(pulse)  # until the jitter buffer knows its path
+        warm_up(pulse)
         sound = talk(pulse)
         figures = line.hang_up()
     finally:
@@ -79,7 +79,7 @@ def test_a_call_outlives_its_devices_and_takes_them_up_again(pulse: Pulse, tmp_p
         for name in ("alice", "bob"):
             line.wait_for(name, "output device 'pulse' is back", 15)
             line.wait_for(name, "input device 'pulse' is back", 15)
-        talk(pulse)  # until the jitter buffer knows its path
+        warm_up(pulse)
         sound = talk(pulse)
         figures = line.hang_up()
     finally:

@@ -45,6 +45,20 @@ class CallOptions:
     output: Annotated[
         str | None, typer.Option(metavar="DEVICE|FILE|null", help="Loudspeaker: name, number, .wav file.")
     ] = None
+    echo_cancel: Annotated[
+        bool | None,
+        typer.Option(
+            "--echo-cancel/--no-echo-cancel",
+            help="Take the loudspeaker's echo from the microphone (default: where the device is called a speaker).",
+        ),
+    ] = None
+    noise_suppression: Annotated[
+        bool | None,
+        typer.Option("--noise-suppression/--no-noise-suppression", help="Take steady noise away (default: no)."),
+    ] = None
+    gain: Annotated[
+        bool | None, typer.Option("--gain/--no-gain", help="Bring your voice to an even level (default: no).")
+    ] = None
     record: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Record both sides to a .wav or .flac: left you, right the other."),
@@ -92,6 +106,9 @@ class CallOptions:
             "keys.passphrase": _ask_passphrase() if self.passphrase == "-" else self.passphrase,
             "audio.input": self.input,
             "audio.output": self.output,
+            "audio.echo_cancel": _on_off(self.echo_cancel),
+            "audio.noise_suppression": self.noise_suppression,
+            "audio.gain": self.gain,
             "audio.record": self.record,
         }
 
@@ -150,6 +167,10 @@ def parse_bitrates(text: str) -> tuple[int, int]:
     return bits_per_frame(low), bits_per_frame(high)
 
 
+def _on_off(chosen: bool | None) -> str | None:
+    return None if chosen is None else "on" if chosen else "off"
+
+
 def _ask_passphrase() -> str:
     """From the terminal, without showing it. Raises ConfigError where there is none."""
     if not sys.stdin.isatty():
@@ -186,7 +207,7 @@ def _run(
     """Open sound and codec, have the call, print the figures."""
     from voicelink_client.call import CallPlan, run_call  # noqa: PLC0415
     from voicelink_client.controls import Controls  # noqa: PLC0415
-    from voicelink_client.ends import is_file, loudspeaker, microphone  # noqa: PLC0415
+    from voicelink_client.ends import cleaner_for, is_file, loudspeaker, microphone  # noqa: PLC0415
     from voicelink_client.engine import Engine  # noqa: PLC0415
     from voicelink_client.figures import summary_lines  # noqa: PLC0415
     from voicelink_client.recorder import Recorder  # noqa: PLC0415
@@ -221,10 +242,11 @@ def _run(
             from voicelink.net.lan import announced  # noqa: PLC0415
 
             stack.enter_context(announced(settings.session.name, plan.local))
-        source, sink = microphone(settings.audio.input), loudspeaker(settings.audio.output)
+        cleaner = cleaner_for(settings.audio)
+        source, sink = microphone(settings.audio.input, cleaner), loudspeaker(settings.audio.output)
         record = Path(settings.audio.record) if settings.audio.record else None
         recorder = Recorder(record, source.rate_hz) if record else None
-        engine = Engine(model, source, sink, recorder=recorder)
+        engine = Engine(model, source, sink, recorder=recorder, cleaner=cleaner)
         controls = Controls(settings.session.target_late_rate)
         view, show = _view(common, options.headless, controls, label.removesuffix(".local") or target or "")
         tones = not options.quiet_tones and settings.audio.output != "null" and not is_file(settings.audio.output)
