@@ -1,6 +1,7 @@
 # A client without a screen and without sound devices: speaks a file, writes what it heard.
 #   docker build -f docker/client.Dockerfile -t voicelink-client .
 FROM python:3.13-slim
+# hadolint ignore=DL3008  # the distribution's present versions, with its fixes
 RUN apt-get update \
     && apt-get install -y --no-install-recommends iproute2 libportaudio2 libsndfile1 \
     && rm -rf /var/lib/apt/lists/*
@@ -10,6 +11,7 @@ COPY voicelink voicelink
 COPY server server
 COPY client client
 COPY weights weights
+# hadolint ignore=DL3013  # this very tree
 RUN pip install --no-cache-dir ".[call]" && rm -rf /src
 COPY docker/client.sh /usr/local/bin/client.sh
 WORKDIR /results

@@ -25,6 +25,11 @@ def instructions(name: str) -> list[str]:
     return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
+def tool(name: str) -> str | None:
+    """Of this environment, else of the system."""
+    return shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+
+
 @pytest.mark.parametrize("name", ["server.Dockerfile", "client.Dockerfile"])
 def test_every_line_is_an_instruction_and_every_file_copied_is_there(name: str) -> None:
     lines = instructions(name)
@@ -33,7 +38,7 @@ def test_every_line_is_an_instruction_and_every_file_copied_is_there(name: str) 
         if line.startswith("COPY ") and "--from" not in line:
             for source in line.split()[1:-1]:
                 assert (ROOT / source).exists(), source
-    if (hadolint := shutil.which("hadolint")) is not None:
+    if (hadolint := tool("hadolint")) is not None:
         subprocess.run([hadolint, str(DOCKER / name)], check=True)
 
 
@@ -102,5 +107,5 @@ def test_the_client_script_says_what_it_does_not_know() -> None:
         ["sh", str(DOCKER / "client.sh"), "dance"], env=environ, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (2, "client.sh: dance is neither listen nor call\n")
-    if (shellcheck := shutil.which("shellcheck")) is not None:
+    if (shellcheck := tool("shellcheck")) is not None:
         subprocess.run([shellcheck, str(DOCKER / "client.sh")], check=True)

@@ -121,6 +121,15 @@ def test_both_behind_symmetric_nats_stay_with_the_relay(net: Net) -> None:
     report("symmetric NATs", setup=took_s, heard=heard_s)
 
 
+def test_one_behind_a_symmetric_nat_the_other_behind_a_cone_nat(net: Net) -> None:
+    """Whether they find a direct path is up to the NATs; that both hear is not."""
+    internet(net, alice=True, bob=False)
+    serve(net)
+    alice, bob, took_s = call(net, f"{SERVER}:{PORT}")
+    time.sleep(4)
+    report("symmetric and cone NAT", setup=took_s, heard=both_hear((alice, bob), time.monotonic(), 3))
+
+
 def test_ipv6_only(net: Net) -> None:
     one_lan(net, "fd00::2/64", "fd00::3/64", "fd00::1/64")
     serve(net, f"[fd00::1]:{PORT}")
