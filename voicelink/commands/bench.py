@@ -99,8 +99,11 @@ def relay(
         grown = parts[-1]["resident_mb"] - parts[0]["resident_mb"]
         lost, sent = sum(p["lost"] for p in parts), sum(p["sent"] for p in parts)
         figures: dict[str, Any] = {"calls": calls, "seconds": seconds, "sent": sent, "lost": lost}
+        figures["held_up_ms"] = sum(p["held_up_ms"] for p in parts)
         figures |= {"resident_mb": parts[-1]["resident_mb"], "grown_mb": round(grown, 2), "parts": parts}
-        common.result(figures, [f"{calls} calls: {lost} of {sent} packets lost, memory grew by {grown:.2f} MB"])
+        held_up = f"; the load itself was held up for {figures['held_up_ms']} ms" if figures["held_up_ms"] else ""
+        line = f"{calls} calls: {lost} of {sent} packets lost, memory grew by {grown:.2f} MB{held_up}"
+        common.result(figures, [line])
         return
     figures = bench_relay(load)
     if clients:
