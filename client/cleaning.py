@@ -1,7 +1,7 @@
 """What the microphone hears, without the echo of the loudspeaker and without noise, at an even level.
 
 The work is done by WebRTC's audio processing module (AEC3, noise suppressor, AGC2), in the binding of the package
-pywebrtc-audio. It takes blocks of 10 ms, which is what devices are asked for, here at 32 kHz, the least of its rates
+pywebrtc-audio. It takes blocks of 10 ms, here at 32 kHz, the least of its rates
 that holds all the codec hears.
 """
 

@@ -32,8 +32,6 @@ READY_HALVES: Final = 4
 MAX_READY_HALVES: Final = 8
 CALM_NS: Final = 20 * NS_PER_S
 RING_SECONDS: Final = 0.5
-#: A microphone's blocks: 10 ms, what the echo canceller takes, so that it need not wait. A loudspeaker's: a frame.
-INPUT_BLOCKS_PER_S: Final = 100
 #: Buffer asked of a device; one that stumbles is opened again with twice as much, up to the last. (Asked for 20 ms,
 #: PulseAudio's plugin for ALSA falls apart now and then.)
 LATENCIES_S: Final = (0.03, 0.06, 0.12)
@@ -103,8 +101,8 @@ class _Device:
             """Times that PortAudio itself said that it lost or lacked sound."""
             self._called_ns = 0
             self._errors = sounddevice.PortAudioError
-            frame_samples = FRAME_SAMPLES * self.rate_hz // SAMPLE_RATE_HZ
-            block_samples = self.rate_hz // INPUT_BLOCKS_PER_S if kind == "input" else frame_samples
+            # not 10 ms, which would suit the echo canceller: PulseAudio's plugin for ALSA stumbles with those
+            block_samples = FRAME_SAMPLES * self.rate_hz // SAMPLE_RATE_HZ
             self._stream = _open(make, self._errors, number, self.rate_hz, block_samples, latency_s, self._callback)
             _open_devices.add(self)
 
