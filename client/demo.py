@@ -105,7 +105,8 @@ async def _call(plan: DemoPlan, out: Path, scratch: Path, view: DemoView) -> dic
 def _spec(plan: DemoPlan, name: str, out: Path, scratch: Path) -> EndSpec:
     bits = bits_per_frame(plan.bitrate_bps)
     side = NAMES.index(name)
-    least = min(plan.session.bits_min, bits) if plan.session.wire_kbps else bits
+    free = plan.session.wire_kbps or not plan.session.fixed
+    least = min(plan.session.bits_min, bits) if free else bits
     return EndSpec(
         session=replace(plan.session, name=name, bits_min=least, bits_max=bits),
         link=replace(plan.link, seed=2 * plan.link.seed + side),

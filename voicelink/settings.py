@@ -82,7 +82,7 @@ class SessionSettings:
     )
     redundancy: int = setting(
         0,
-        "how many frames sent before a packet carries again",
+        "how many frames sent before a packet carries again; without `fixed` no fewer, where there is room",
         low=0,
         high=MAX_REDUNDANCY,
     )
@@ -94,6 +94,9 @@ class SessionSettings:
         high=100,
     )
     redundancy_copies: int = setting(1, "how often each frame is repeated, each time the distance later", low=1, high=3)
+    fixed: bool = setting(
+        False, "bits, frames a packet and redundancy stay as set; else they follow the path, from the peer's feedback"
+    )
     wire_kbps: float = setting(
         0.0, "most media on the wire each way, kbit/s, IP and UDP headers counted; 0: no limit", low=0.0, high=1000.0
     )

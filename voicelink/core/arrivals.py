@@ -24,6 +24,16 @@ class Arrivals:
         self._transit_ns: int | None = None
         self._jitter_x16_ns = 0
 
+    @property
+    def received(self) -> int:
+        """Different packets that came."""
+        return self._stats.packets_received
+
+    @property
+    def expected(self) -> int:
+        """Packets that should have come, judged by the highest counter."""
+        return self._highest - self._base + 1
+
     def take(self, counter: int, media_ns: int, size_bytes: int, now_ns: int) -> bool:
         """Book a packet whose first new frame is at `media_ns`; False where it is to be dropped."""
         if counter > self._highest + MAX_JUMP:

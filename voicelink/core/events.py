@@ -44,6 +44,8 @@ class Agreed:
     frames_min: int
     frames_max: int
     """A sender may use any frames a packet in frames_min..frames_max."""
+    feedback: bool = False
+    """Whether the ends tell each other how media arrives; one of them wants to know."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from voicelink.core.arrivals import Arrivals
 from voicelink.core.delay import DelayEstimator
 from voicelink.core.events import Agreed, PlayoutDecision
+from voicelink.core.feedback import PathWatch
+from voicelink.core.governor import Governor
 from voicelink.core.jitter import JitterBuffer
 from voicelink.core.plan import Plan, fixed_plan
 from voicelink.core.sender import Sender
@@ -13,7 +17,7 @@ from voicelink.errors import LocalProtocolError
 from voicelink.frame import Frame
 from voicelink.settings import SessionSettings
 from voicelink.units import NS_PER_MS, frames_to_ns
-from voicelink.wire.media import MediaPacket
+from voicelink.wire.media import Feedback, MediaPacket
 from voicelink.wire.packet import MEDIA_OVERHEAD_BYTES
 from voicelink.wire.seq import unwrap
 
@@ -24,12 +28,14 @@ class Media:
     def __init__(self, agreed: Agreed, settings: SessionSettings, stats: Stats) -> None:
         self._agreed = agreed
         self._stats = stats
-        self._sender = Sender(fixed_plan(settings, agreed))
+        self._governor = None if settings.fixed else Governor(settings, agreed, stats)
+        self._sender = Sender(fixed_plan(settings, agreed) if self._governor is None else self._governor.plan)
         self._arrivals = Arrivals(stats)
         self._buffer = JitterBuffer(playout_estimator(settings), stats)
+        self._watch = PathWatch(self._arrivals, self._buffer) if agreed.feedback else None
         self._expected_index = 0
 
-    def send(self, frame: Frame) -> list[bytes]:
+    def send(self, frame: Frame, now_ns: int) -> list[bytes]:
         """Bodies of the packets that are complete with `frame`. Raises LocalProtocolError."""
         if not self._agreed.bits_min <= frame.bits <= self._agreed.bits_max:
             raise LocalProtocolError(
@@ -37,13 +43,17 @@ class Media:
                 f"{self._agreed.bits_min}..{self._agreed.bits_max}"
             )
         packets = self._sender.push(frame)
-        return self._booked(packets) if packets else []
+        return self._booked(packets, now_ns) if packets else []
 
-    def flush(self) -> list[bytes]:
+    def flush(self, now_ns: int) -> list[bytes]:
         """The body of the packet that was waiting for more frames, where there is one."""
-        return self._booked(self._sender.flush())
+        return self._booked(self._sender.flush(), now_ns)
 
-    def _booked(self, packets: list[MediaPacket]) -> list[bytes]:
+    def _booked(self, packets: list[MediaPacket], now_ns: int) -> list[bytes]:
+        if self._watch is not None and packets and (told := self._watch.due(now_ns)) is not None:
+            packets[-1] = replace(packets[-1], feedback=told)
+        if self._governor is not None and self._governor.handle_time(now_ns):
+            self._sender.plan = self._governor.plan
         bodies = [bytes(packet) for packet in packets]
         self._stats.frames_sent += sum(len(p.frames) for p in packets)
         self._stats.redundant_frames_sent += sum(len(b.frames) for p in packets for b in p.blocks)
@@ -57,6 +67,10 @@ class Media:
         if not self._arrivals.take(counter, frames_to_ns(first), size_bytes, now_ns):
             return
         self._expected_index = first + len(packet.frames)
+        if self._watch is not None:
+            self._watch.packet(packet, first, counter, size_bytes, now_ns)
+            if packet.feedback is not None:
+                self.on_feedback(packet.feedback, now_ns)
         old = _earlier(packet, first) if packet.blocks else ()
         if packet.pause is not None:
             if old:
@@ -65,6 +79,20 @@ class Media:
             return
         new = [Frame(first + i, packet.bits, payload) for i, payload in enumerate(packet.frames)]
         self._buffer.insert(new, old, now_ns, talk_spurt_start=packet.spurt)
+
+    def on_feedback(self, feedback: Feedback, now_ns: int) -> None:
+        """The peer tells how our media arrives there."""
+        if self._governor is not None and self._governor.on_feedback(feedback, now_ns):
+            self._sender.plan = self._governor.plan
+
+    def feedback(self, now_ns: int) -> Feedback | None:
+        """What to tell the peer in a report: where no media of ours has told it, and somebody wants to know."""
+        return None if self._watch is None else self._watch.overdue(now_ns)
+
+    @property
+    def governor(self) -> Governor | None:
+        """What chooses rate and redundancy, to look at; None where they are fixed."""
+        return self._governor
 
     @property
     def plan(self) -> Plan:

@@ -17,6 +17,7 @@ def offer_of(settings: SessionSettings) -> Offer:
         settings.frames_per_packet,
         settings.frames_per_packet_min,
         settings.frames_per_packet_max,
+        not settings.fixed,
     )
 
 
@@ -42,7 +43,7 @@ def negotiate(caller: Offer, callee: Offer) -> Agreed | str:
             f"the callee {callee.frames_min}..{callee.frames_max}"
         )
     frames = max(fewest, min(most, max(caller.frames, callee.frames)))
-    return Agreed(model, bits_min, bits_max, frames, fewest, most)
+    return Agreed(model, bits_min, bits_max, frames, fewest, most, caller.feedback or callee.feedback)
 
 
 def _list(offer: Offer) -> str:

@@ -6,6 +6,7 @@ from voicelink.core.events import PeerReport
 from voicelink.core.stats import Stats
 from voicelink.units import NS_PER_MS
 from voicelink.wire.control import MAX_U32, Report
+from voicelink.wire.media import Feedback
 
 NS_PER_US = NS_PER_MS // 1000
 
@@ -18,7 +19,7 @@ class Reports:
         self._peer_sent_us = 0
         self._peer_came_ns: int | None = None
 
-    def make(self, report_id: int, now_ns: int) -> Report:
+    def make(self, report_id: int, now_ns: int, feedback: Feedback | None = None) -> Report:
         """Our report at `now_ns`."""
         s, came_ns = self._stats, self._peer_came_ns
         held_us = MAX_U32 if came_ns is None else min((now_ns - came_ns) // NS_PER_US, MAX_U32 - 1)
@@ -33,6 +34,7 @@ class Reports:
             concealed=min(s.frames_concealed, MAX_U32),
             jitter_us=min(s.jitter_ns // NS_PER_US, MAX_U32),
             buffer_us=min(int(s.buffer.mean_ms * 1000), MAX_U32),
+            feedback=feedback,
         )
 
     def take(self, report: Report, now_ns: int) -> PeerReport:

@@ -81,7 +81,7 @@ class Scenario(LinkSettings, SessionSettings):
         """Settings of one end."""
         values = {f.name: getattr(self, f.name) for f in fields(SessionSettings)}
         used = [self.bits(), *(self.bits(change.at_s) for change in self.changes)]
-        least = min(self.bits_min, *used) if self.wire_kbps else min(used)
+        least = min(used) if self.fixed and not self.wire_kbps else min(self.bits_min, *used)
         own = {"name": name, "model_ids": (MODEL_ID,), "bits_min": least, "bits_max": max(used)}
         return SessionSettings(**values | own)
 

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 from voicelink.errors import ControlError
 from voicelink.settings import MAX_FRAMES_PER_PACKET, Address
 from voicelink.units import MAX_BITS_PER_FRAME
+from voicelink.wire.media import FEEDBACK_BYTES, Feedback
 from voicelink.wire.schema import (
     address,
     blob,
@@ -54,6 +55,8 @@ class Offer:
     """Frames a packet wanted, within frames_min..frames_max."""
     frames_min: int = part(integer(1, MAX_FRAMES_PER_PACKET))
     frames_max: int = part(integer(1, MAX_FRAMES_PER_PACKET))
+    feedback: bool = optional(flag, False)
+    """Whether this end wants to be told how its media arrives: its rate follows that."""
 
     def __post_init__(self) -> None:
         if self.bits_min > self.bits_max:
@@ -170,6 +173,8 @@ class Report:
     concealed: int
     jitter_us: int
     buffer_us: int
+    feedback: Feedback | None = None
+    """The same as in media, for an end that sends none."""
 
 
 ControlMessage: TypeAlias = Hello | Ringing | Answer | Refuse | End | Probe | Moved | Status | Ok | Report
@@ -187,16 +192,20 @@ _REPORT: Final = struct.Struct(">B10I")
 def encode_control(message: ControlMessage) -> bytes:
     """The body of a control datagram."""
     if isinstance(message, Report):
-        return _REPORT.pack(_REPORT_BYTE, *(getattr(message, f.name) for f in fields(message)))
+        numbers = (getattr(message, f.name) for f in fields(message) if f.name != "feedback")
+        told = b"" if message.feedback is None else bytes(message.feedback)
+        return _REPORT.pack(_REPORT_BYTE, *numbers) + told
     return encode_message(message)
 
 
 def parse_control(body: bytes) -> ControlMessage:
     """The message in `body`; `parse_control(encode_control(m)) == m`. Raises ControlError."""
     if body[:1] == bytes([_REPORT_BYTE]):
-        if len(body) != _REPORT.size:
-            raise ControlError(f"a report of {len(body)} bytes; it has {_REPORT.size}")
-        return Report(*_REPORT.unpack(body)[1:])
+        told = body[_REPORT.size :]
+        if len(body) < _REPORT.size or len(told) not in (0, FEEDBACK_BYTES):
+            raise ControlError(f"a report of {len(body)} bytes; it has {_REPORT.size}, with feedback 12 more")
+        numbers = _REPORT.unpack_from(body)[1:]
+        return Report(*numbers, Feedback.parse(told) if told else None)
     message: ControlMessage = parse_message(body, _CLASSES)
     return message
 

@@ -97,6 +97,11 @@ class Feedback:
             if not low <= value <= high:
                 put(self, name, min(max(value, low), high))
 
+    @classmethod
+    def parse(cls, data: bytes) -> Feedback:
+        """From FEEDBACK_BYTES bytes; the inverse of `bytes(feedback)`."""
+        return cls(*_FEEDBACK.unpack(data))
+
     def __bytes__(self) -> bytes:
         return _FEEDBACK.pack(
             self.received,
@@ -193,7 +198,7 @@ class MediaPacket:
             raise PacketError(f"media body of {len(body)} bytes ends before its codes, which begin at {codes_at}")
         heads = [int.from_bytes(body[i : i + 2], "big") for i in range(HEAD_BYTES, at, BLOCK_BYTES)]
         shapes = [(head >> 9, (head & 0x3F) + 1, (head >> 6 & 7) + 1) for head in heads]
-        feedback = Feedback(*_FEEDBACK.unpack_from(body, at)) if feedback_bytes else None
+        feedback = Feedback.parse(body[at : at + FEEDBACK_BYTES]) if feedback_bytes else None
         at += feedback_bytes
         pause = None if new else PauseNotice(int.from_bytes(body[at : at + 2], "big"), body[at + 2 : codes_at])
         codes = unpack(body[codes_at:], [b for _, b, frames in shapes for _ in range(frames)] + [bits] * new)

@@ -1,0 +1,192 @@
+"""How much may be sent: a budget on the wire that follows the path, from the receiver's feedback.
+
+* A queue builds up (the fastest packets have become slower than the path can be, by more than a packet takes): the
+  budget falls at once to a share of what still comes through, and again while that does not help. It stays for a while.
+* Loss without a queue is mostly chance: redundancy is the answer, not a lower rate. A path that drops what is too much
+  without ever queueing it shows when a lower rate loses less; so a high loss is put to that trial now and then.
+* All is well: the budget rises in steps (probing). A step that failed makes the next one wait longer and be smaller.
+* No feedback: the budget halves, again and again, until some comes.
+
+Delay-based control with a hold and careful steps is Google Congestion Control's idea (draft-ietf-rmcat-gcc-02), halving
+without feedback RFC 8083's. Integers only.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+from typing import Final
+
+from voicelink.units import NS_PER_MS, NS_PER_S
+from voicelink.wire.media import Feedback
+
+#: A queue of more than this, and the time that one packet takes, is one.
+QUEUE_MS: Final = 30
+#: A quarter of that time will do where packets are lost as well, so many thousandths.
+QUEUE_LOSS: Final = 80
+#: Share of what comes through that is sent after a queue was seen, percent; less while a queue stands.
+BACK_OFF, DRAIN = 85, 70
+#: After a decrease nothing rises for so long, and nothing falls again for so long.
+HOLD_NS: Final = 1_000 * NS_PER_MS
+AGAIN_NS: Final = 350 * NS_PER_MS
+#: Between two steps up, at first and at most; a step, percent, and one near a rate that was too much.
+STEP_NS, LONGEST_STEP_NS = 500 * NS_PER_MS, 4 * NS_PER_S
+STEP, SMALL_STEP = 130, 108
+NEAR_STEP_NS: Final = 2 * NS_PER_S
+#: Packets have become faster by so much (8 ms a second) though nothing was held back: the path has become wider.
+WIDER: Final = -12
+#: Feedback is missing when none came for so long; halving goes on at this pace.
+SILENT_NS: Final = 1_600 * NS_PER_MS
+#: Loss in thousandths that is put to a trial: a lower rate (percent) for so long; and the next one so much later.
+TRIAL_LOSS: Final = 100
+TRIAL, TRIAL_NS = 70, 1_600 * NS_PER_MS
+TRIAL_EVERY_NS, LONGEST_TRIAL_EVERY_NS = 20 * NS_PER_S, 160 * NS_PER_S
+
+
+class Verdict(Enum):
+    """What the last feedback said of the path."""
+
+    CLEAR = "clear"
+    QUEUE = "queue"
+    DRAINING = "draining"
+
+
+class RateControl:
+    """`budget_bps`: what may be sent on the wire now, within floor and ceiling. It starts at the ceiling."""
+
+    def __init__(self, floor_bps: int, ceiling_bps: int) -> None:
+        self._floor_bps, self._ceiling_bps = floor_bps, max(floor_bps, ceiling_bps)
+        self.budget_bps = self._ceiling_bps
+        self.verdict = Verdict.CLEAR
+        self._too_much_bps = 0  # a rate at which a queue was seen
+        self._fell_ns: int | None = None
+        self._rose_ns = 0
+        self._step_ns = STEP_NS
+        self._came_bps: deque[int] = deque(maxlen=3)
+        self._heard_ns: int | None = None
+        self._halved_ns = 0
+        self._before_silence_bps = 0
+        self._trial_ns: int | None = None  # when the one in progress began
+        self._trial_loss = self._trial_lost = self._trial_due = 0
+        self._trial_budget_bps = 0
+        self._next_trial_ns: int | None = None
+        self._trial_every_ns = TRIAL_EVERY_NS
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the path holds the budget down."""
+        return self.budget_bps < self._ceiling_bps
+
+    def on_feedback(
+        self, feedback: Feedback, lost: int, due: int, sent_bps: int, packet_bytes: int, loss: int, now_ns: int
+    ) -> None:
+        """`lost` of `due` packets are missing since the feedback before, while `sent_bps` were sent in packets of about
+        `packet_bytes` (both with headers); `loss` is the path's over a longer time, thousandths."""
+        if self._before_silence_bps:
+            self.budget_bps, self._before_silence_bps = max(self.budget_bps, self._before_silence_bps), 0
+            self._rose_ns = now_ns
+        self._heard_ns = now_ns
+        came_bps = self._came(feedback.rate_100bps * 100)
+        packet_ms = packet_bytes * 8_000 // max(came_bps, self._floor_bps // 2)
+        self.verdict = self._judge(feedback, packet_ms, 1000 * lost >= QUEUE_LOSS * due and lost > 0)
+        if self.verdict is Verdict.QUEUE:
+            self._stop_trial()
+            self._fall(came_bps, sent_bps, now_ns)
+        elif self._trial_ns is not None:
+            self._go_on_with_trial(lost, due, now_ns)
+        elif self.verdict is Verdict.CLEAR:
+            if self._is_wider(feedback, now_ns):
+                self._too_much_bps, self._step_ns = 0, STEP_NS
+            if not self._begin_trial(loss, sent_bps, now_ns):
+                self._rise(now_ns)
+
+    def handle_time(self, now_ns: int) -> None:
+        """Notice that no feedback comes; to be called now and then while something is sent."""
+        if self._heard_ns is None:
+            self._heard_ns = now_ns
+        if now_ns - self._heard_ns < SILENT_NS or now_ns - self._halved_ns < SILENT_NS // 2:
+            return
+        self._stop_trial()
+        self._before_silence_bps = self._before_silence_bps or self.budget_bps
+        self._halved_ns = now_ns
+        self._set(self.budget_bps // 2)
+
+    # ---- helpers ---------------------------------------------------------------------------------
+    def _set(self, budget_bps: int) -> None:
+        self.budget_bps = min(max(budget_bps, self._floor_bps), self._ceiling_bps)
+
+    def _came(self, now_bps: int) -> int:
+        """What comes through; a mean over few packets, but for a rate that has just collapsed."""
+        self._came_bps.append(now_bps)
+        return now_bps if 2 * now_bps < self.budget_bps else sum(self._came_bps) // len(self._came_bps)
+
+    def _judge(self, feedback: Feedback, packet_ms: int, losing: bool) -> Verdict:
+        """A short queue that is full never looks long; it shows in loss."""
+        if feedback.queue_ms <= QUEUE_MS + packet_ms // (4 if losing else 1):
+            return Verdict.CLEAR
+        return Verdict.DRAINING if feedback.trend_8ms_per_s < -1 else Verdict.QUEUE
+
+    def _is_wider(self, feedback: Feedback, now_ns: int) -> bool:
+        wider = feedback.trend_8ms_per_s <= WIDER and not feedback.queue_ms
+        return wider and self._fell_ns is not None and now_ns - self._fell_ns > 2 * HOLD_NS
+
+    def _fall(self, came_bps: int, sent_bps: int, now_ns: int) -> None:
+        """Send less than comes through; still less where that was done already and the queue stands all the same."""
+        again = self._fell_ns is not None and now_ns - self._fell_ns < HOLD_NS
+        if self._fell_ns is not None and now_ns - self._fell_ns < AGAIN_NS:
+            return
+        if self._rose_ns and now_ns - self._rose_ns < 2 * HOLD_NS:  # it was our own step
+            self._step_ns = min(2 * self._step_ns, LONGEST_STEP_NS)
+        least_bps = min(came_bps, sent_bps) if sent_bps else came_bps
+        wanted_bps = min(least_bps * BACK_OFF, self.budget_bps * (DRAIN if again else 95)) // 100
+        self._too_much_bps = max(came_bps, wanted_bps)
+        self._fell_ns, self._rose_ns = now_ns, 0
+        self._set(wanted_bps)
+
+    def _rise(self, now_ns: int) -> None:
+        if not self.is_limited:
+            self._too_much_bps = 0
+            return
+        if self._fell_ns is not None and now_ns - self._fell_ns < HOLD_NS:
+            return
+        near = self._too_much_bps * 80 < self.budget_bps * 100 < self._too_much_bps * 105
+        if now_ns - (self._rose_ns or self._fell_ns or 0) < (max(self._step_ns, NEAR_STEP_NS) if near else self._step_ns):
+            return
+        if self._rose_ns and not near:  # the last step did no harm, so the next need not wait as long
+            self._step_ns = max(STEP_NS, self._step_ns // 2)
+        self._rose_ns = now_ns
+        self._set(self.budget_bps * (SMALL_STEP if near else STEP) // 100)
+
+    def _begin_trial(self, loss: int, sent_bps: int, now_ns: int) -> bool:
+        """Where much is lost, see whether a lower rate loses less."""
+        if loss < TRIAL_LOSS:
+            return False
+        if self._next_trial_ns is None:
+            self._next_trial_ns = now_ns + TRIAL_EVERY_NS // 4
+        if now_ns < self._next_trial_ns:
+            return False
+        self._trial_ns, self._trial_budget_bps = now_ns, self.budget_bps
+        self._trial_loss, self._trial_lost, self._trial_due = loss, 0, 0
+        self._set(min(self.budget_bps, sent_bps or self.budget_bps) * TRIAL // 100)
+        return True
+
+    def _go_on_with_trial(self, lost: int, due: int, now_ns: int) -> None:
+        assert self._trial_ns is not None
+        if now_ns - self._trial_ns > TRIAL_NS // 4:  # before, it tells of what was sent before
+            self._trial_lost += lost
+            self._trial_due += due
+        if now_ns - self._trial_ns < TRIAL_NS:
+            return
+        if self._trial_due and 3000 * self._trial_lost < self._trial_loss * self._trial_due:
+            self._fell_ns, self._rose_ns, self._trial_ns = now_ns, 0, None  # so it was the rate: it stays down
+            self._too_much_bps = self._trial_budget_bps
+            self._next_trial_ns = now_ns + TRIAL_EVERY_NS // 4
+            return
+        self._trial_every_ns = min(2 * self._trial_every_ns, LONGEST_TRIAL_EVERY_NS)
+        self._stop_trial()
+        self._next_trial_ns = now_ns + self._trial_every_ns
+
+    def _stop_trial(self) -> None:
+        if self._trial_ns is not None:
+            self._set(max(self.budget_bps, self._trial_budget_bps))
+            self._trial_ns = None
