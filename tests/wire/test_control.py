@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 import msgpack
@@ -8,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.wire.test_packet import FEEDBACKS
 from voicelink.errors import ControlError
 from voicelink.wire import control, rendezvous
 from voicelink.wire.control import (
@@ -77,7 +77,7 @@ CONTROL: st.SearchStrategy[ControlMessage] = st.one_of(
     st.builds(Moved, U32, st.lists(ADDRESS, max_size=8).map(tuple)),
     st.builds(Ok, U32, U32),
     st.builds(Status, U32, *[st.booleans()] * 4, st.integers(0, 0xFFFF), st.integers(1, 64)),
-    st.builds(Report, *[U32] * len(fields(Report))),
+    st.builds(Report, *[U32] * 10, st.none() | FEEDBACKS),
 )
 TICKET = st.binary(max_size=16)
 KEY, PROOF, COOKIE = st.binary(max_size=32), st.binary(max_size=16), st.binary(min_size=16, max_size=16)

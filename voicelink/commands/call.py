@@ -71,6 +71,10 @@ class CallOptions:
         int | None, typer.Option(help="Frames of 11.6 ms wanted in a packet, 1..8 (default 2).")
     ] = None
     redundancy: Annotated[int | None, typer.Option(help="Frames that a packet repeats, 0..8 (default 0).")] = None
+    fixed: Annotated[
+        bool | None,
+        typer.Option("--fixed/--adaptive", help="Bits, bundling and redundancy stay as set (default: they adapt)."),
+    ] = None
     wire_kbps: Annotated[
         float | None, typer.Option(metavar="KBPS", help="Most to send, kbit/s, IP and UDP headers counted.")
     ] = None
@@ -101,6 +105,7 @@ class CallOptions:
             "session.frames_per_packet": self.frames_per_packet,
             "session.redundancy": self.redundancy,
             "session.wire_kbps": self.wire_kbps,
+            "session.fixed": self.fixed,
             "session.target_late_rate": self.late,
             "keys.folder": self.keys,
             "keys.passphrase": _ask_passphrase() if self.passphrase == "-" else self.passphrase,

@@ -28,6 +28,10 @@ class PathOptions:
         None
     )
     redundancy: Annotated[int | None, typer.Option(help="Frames that a packet repeats, 0..8 (default 0).")] = None
+    fixed: Annotated[
+        bool | None,
+        typer.Option("--fixed/--adaptive", help="Bits, bundling and redundancy stay as set (default: they adapt)."),
+    ] = None
     wire_kbps: Annotated[
         float | None, typer.Option(metavar="KBPS", help="Most to send each way, kbit/s, IP and UDP headers counted.")
     ] = None
@@ -43,6 +47,7 @@ class PathOptions:
             "session.frames_per_packet": self.frames_per_packet,
             "session.redundancy": self.redundancy,
             "session.wire_kbps": self.wire_kbps,
+            "session.fixed": self.fixed,
         }
 
 

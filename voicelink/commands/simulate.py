@@ -46,6 +46,10 @@ class CallOptions:
     distance: Annotated[
         int | None, typer.Option(metavar="FRAMES", help="Frames between the repeated and the new ones (default 0).")
     ] = None
+    fixed: Annotated[
+        bool | None,
+        typer.Option("--fixed/--adaptive", help="Bits, bundling and redundancy stay as set (default: they adapt)."),
+    ] = None
     wire_kbps: Annotated[
         float | None, typer.Option(metavar="KBPS", help="Most to send each way, kbit/s, IP and UDP headers counted.")
     ] = None
@@ -70,6 +74,7 @@ class CallOptions:
             "redundancy": self.redundancy,
             "redundancy_distance": self.distance,
             "wire_kbps": self.wire_kbps,
+            "fixed": self.fixed,
             "target_late_rate": self.late,
             "playout_delay_ms": None if self.playout_delay is None else round(self.playout_delay),
             "drift_ppm": self.drift,

@@ -1,7 +1,7 @@
-"""What a receiver sees of the path and tells the sender: loss and its bursts, lateness, a queue that builds up, the rate.
+"""What a receiver sees of the path and tells the sender: loss and its bursts, lateness, a queue building up, the rate.
 
-Transit is arrival less media time; its least value since the last feedback, against the least of the last ten seconds,
-is what a queue on the way adds (as the one-way delay of LEDBAT, RFC 6817). Integers only.
+Transit is arrival less media time; its least value since the last feedback, against the least of the last twenty
+seconds, is what a queue on the way adds (as the one-way delay of LEDBAT, RFC 6817). Integers only.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from voicelink.core.jitter import JitterBuffer
 from voicelink.units import IP_UDP_HEADER_BYTES, NS_PER_MS, NS_PER_S, frames_to_ns
 from voicelink.wire.media import Feedback, MediaPacket
 
-#: Between two feedbacks, and where something has become bad. Twelve bytes each.
+#: Between two feedbacks; where many get lost; and where something has become bad, for so long. Twelve bytes each.
 INTERVAL_NS: Final = 400 * NS_PER_MS
+LOSSY_INTERVAL_NS: Final = INTERVAL_NS // 2
 URGENT_NS: Final = 80 * NS_PER_MS
-#: Feedbacks in which the fastest packet is looked for.
-BASE_COUNT: Final = 25
+URGENT_FOR_NS: Final = 2 * NS_PER_S
+#: The fastest packet is looked for in so much time.
+BASE_NS: Final = 20 * NS_PER_S
 #: A queue, or a share of packets lost at once, that is told at once.
 URGENT_QUEUE_NS: Final = 60 * NS_PER_MS
 _FALL: Final = 8
@@ -32,12 +34,15 @@ class PathWatch:
         self._bytes = self._count = 0
         self._fastest_ns: int | None = None
         self._before_ns: int | None = None  # the fastest of the interval before
-        self._minima: deque[int] = deque(maxlen=BASE_COUNT)
+        self._minima: deque[tuple[int, int]] = deque()  # when, transit: both rising
         self._told_ns: int | None = None
         self._told = (0, 0)  # received and expected, as told last
         self._burst_x16 = 0  # half frames
         self._lossy = 0  # eighths: how much loss the last feedbacks told of
         self._next_counter = self._next_index = 0
+        self._urgent_until_ns = 0
+        self.interval_ns = INTERVAL_NS
+        """Time between two feedbacks; to be shorter where they get lost."""
 
     def packet(self, packet: MediaPacket, first: int, counter: int, size_bytes: int, now_ns: int) -> None:
         """A media packet came for the first time; its first new frame is `first`."""
@@ -58,7 +63,11 @@ class PathWatch:
         if told_ns is None:
             self._told_ns = now_ns
             return None
-        if now_ns - told_ns < (URGENT_NS if self._is_urgent() else INTERVAL_NS):
+        if now_ns - told_ns < URGENT_NS:
+            return None
+        if self._is_urgent():
+            self._urgent_until_ns = now_ns + URGENT_FOR_NS
+        if now_ns >= self._urgent_until_ns and now_ns - told_ns < self.interval_ns:
             return None
         return self.tell(now_ns)
 
@@ -73,10 +82,9 @@ class PathWatch:
         elapsed_ns = max(now_ns - (self._told_ns or 0), 1)
         fastest_ns, queue_ns, trend = self._fastest_ns, 0, 0
         if fastest_ns is not None:
-            queue_ns = max(0, fastest_ns - min(self._minima, default=fastest_ns))
+            queue_ns = fastest_ns - self._follow_base(fastest_ns, now_ns)
             if self._before_ns is not None:
                 trend = (fastest_ns - self._before_ns) * NS_PER_S // elapsed_ns // (8 * NS_PER_MS)
-            self._minima.append(fastest_ns)
             self._before_ns = fastest_ns
         received, expected = self._arrivals.received, self._arrivals.expected
         lost_now = self._lost_eighths(received, expected)
@@ -97,6 +105,16 @@ class PathWatch:
         return feedback
 
     # ---- helpers ---------------------------------------------------------------------------------
+    def _follow_base(self, fastest_ns: int, now_ns: int) -> int:
+        """The fastest of the last time, this one included (a queue of rising minima)."""
+        minima = self._minima
+        while minima and minima[-1][1] >= fastest_ns:
+            minima.pop()
+        minima.append((now_ns, fastest_ns))
+        while minima[0][0] < now_ns - BASE_NS:
+            minima.popleft()
+        return minima[0][1]
+
     def _gap(self, frames: int) -> None:
         """So many frames are missing in a row."""
         if 0 < frames < 256:
@@ -111,7 +129,7 @@ class PathWatch:
         """A queue has just built up, or much more is lost than before."""
         fastest_ns = self._fastest_ns
         if fastest_ns is not None and self._count > 1:
-            base_ns = min(self._minima, default=fastest_ns)
+            base_ns = self._minima[0][1] if self._minima else fastest_ns
             before_ns = self._before_ns if self._before_ns is not None else base_ns
             if fastest_ns - max(base_ns, before_ns) > URGENT_QUEUE_NS:
                 return True

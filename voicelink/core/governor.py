@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from voicelink.core.events import Agreed
-from voicelink.core.feedback import INTERVAL_NS
+from voicelink.core.feedback import INTERVAL_NS, LOSSY_INTERVAL_NS
 from voicelink.core.plan import Plan, fixed_plan
 from voicelink.core.rate import RateControl, Verdict
 from voicelink.core.redundancy import MILLION, Limits, Path, choose, leanest
@@ -24,8 +24,8 @@ _BURSTS: Final = (0, 8, 12, 16, 24, 32, 48, 64, 96)
 _BUDGET_STEP: Final = 200
 #: Under this budget reports come more rarely.
 _THRIFTY_BPS: Final = 9_000
-#: What our own feedback to the other end takes.
-FEEDBACK_BPS: Final = FEEDBACK_BYTES * 8 * NS_PER_S // INTERVAL_NS
+#: From this loss on (millionths) our own feedback to the other end comes more often.
+LOSSY: Final = 90_000
 #: Bursts longer than chance makes them, percent.
 _BURSTY: Final = 140
 
@@ -39,7 +39,7 @@ class Governor:
         asked = fixed_plan(settings, agreed)
         # Without a limit: more than two whole copies of all take.
         ceiling_bps = round(settings.wire_kbps * 1000) or 3 * asked.wire_bps
-        self._rate = RateControl(leanest(self._limits).wire_bps + FEEDBACK_BPS, ceiling_bps)
+        self._rate = RateControl(leanest(self._limits).wire_bps + _feedback_bps(INTERVAL_NS), ceiling_bps)
         self._asked_repeats = asked.repeats
         self._path = Path()
         self._lost_x: int = 0  # millionths
@@ -60,9 +60,14 @@ class Governor:
         return self._rate.budget_bps < _THRIFTY_BPS
 
     @property
-    def loss(self) -> float:
-        """Share of our packets that is lost on the way, of the last ones."""
-        return self._lost_x / MILLION
+    def loss_ppm(self) -> int:
+        """Share of our packets that is lost on the way, of the last ones, millionths."""
+        return self._lost_x
+
+    @property
+    def feedback_interval_ns(self) -> int:
+        """Time between two feedbacks of ours."""
+        return LOSSY_INTERVAL_NS if self._path.loss >= LOSSY else INTERVAL_NS
 
     def on_feedback(self, feedback: Feedback, now_ns: int) -> bool:
         """Take the other end's feedback; whether the plan is another now."""
@@ -80,6 +85,10 @@ class Governor:
                 self._learn(lost, due, feedback.burst_half_frames, elapsed_ns)
         self._feedback_ns, self._sent_bytes = now_ns, sent
         return self._plan_again()
+
+    def holds(self, now_ns: int) -> bool:
+        """Whether packets are to be left out, for a moment, so that a long queue drains."""
+        return self._rate.holds(now_ns)
 
     def handle_time(self, now_ns: int) -> bool:
         """To be called with every packet; whether the plan is another now."""
@@ -114,7 +123,7 @@ class Governor:
         return changed
 
     def _planned(self) -> Plan:
-        budget_bps = self._rate.budget_bps - FEEDBACK_BPS
+        budget_bps = self._rate.budget_bps - _feedback_bps(self.feedback_interval_ns)
         plan = choose(budget_bps // _BUDGET_STEP * _BUDGET_STEP, self._path, self._limits)
         if self._asked_repeats and not plan.repeats:  # asked for in any case, where there is room
             fuller = Plan(plan.bits, plan.frames, self._asked_repeats)
@@ -122,6 +131,9 @@ class Governor:
         return plan
 
 
+def _feedback_bps(interval_ns: int) -> int:
+    """What our own feedback to the other end takes."""
+    return FEEDBACK_BYTES * 8 * NS_PER_S // interval_ns
 
 
 def _nearest(steps: tuple[int, ...], value: int) -> int:

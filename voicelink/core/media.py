@@ -50,10 +50,12 @@ class Media:
         return self._booked(self._sender.flush(), now_ns)
 
     def _booked(self, packets: list[MediaPacket], now_ns: int) -> list[bytes]:
+        if self._governor is not None and self._governor.holds(now_ns):
+            return []
         if self._watch is not None and packets and (told := self._watch.due(now_ns)) is not None:
             packets[-1] = replace(packets[-1], feedback=told)
-        if self._governor is not None and self._governor.handle_time(now_ns):
-            self._sender.plan = self._governor.plan
+        if self._governor is not None:
+            self._follow(self._governor.handle_time(now_ns))
         bodies = [bytes(packet) for packet in packets]
         self._stats.frames_sent += sum(len(p.frames) for p in packets)
         self._stats.redundant_frames_sent += sum(len(b.frames) for p in packets for b in p.blocks)
@@ -82,8 +84,20 @@ class Media:
 
     def on_feedback(self, feedback: Feedback, now_ns: int) -> None:
         """The peer tells how our media arrives there."""
-        if self._governor is not None and self._governor.on_feedback(feedback, now_ns):
-            self._sender.plan = self._governor.plan
+        if self._governor is not None:
+            self._stats.feedback_received += 1
+            self._follow(self._governor.on_feedback(feedback, now_ns))
+
+    def _follow(self, changed: bool) -> None:
+        """Take over what the governor decided."""
+        governor, stats = self._governor, self._stats
+        assert governor is not None
+        stats.budget_bps, stats.path_loss_ppm = governor.budget_bps, governor.loss_ppm
+        if changed:
+            if self._watch is not None:
+                self._watch.interval_ns = governor.feedback_interval_ns
+            stats.plan_changes += 1
+            self._sender.plan = governor.plan
 
     def feedback(self, now_ns: int) -> Feedback | None:
         """What to tell the peer in a report: where no media of ours has told it, and somebody wants to know."""

@@ -24,19 +24,28 @@ from voicelink.wire.media import Feedback
 QUEUE_MS: Final = 30
 #: A quarter of that time will do where packets are lost as well, so many thousandths.
 QUEUE_LOSS: Final = 80
-#: Share of what comes through that is sent after a queue was seen, percent; less while a queue stands.
-BACK_OFF, DRAIN = 85, 70
+#: The threshold grows with how much the fastest packets' delay varies by itself; a change counts for no more than this.
+MOST_SPREAD_MS: Final = 100
+#: Tenths of what was sent; where less comes through, it is not a path that stood still for a moment, and so long.
+CHOKED, STALL_NS = 8, 200 * NS_PER_MS
+#: Share of what comes through that is sent after a queue was seen, percent; less while a long one drains, or stands.
+BACK_OFF, DRAIN, STANDS = 85, 55, 70
+LONG_QUEUE_MS: Final = 150
+#: A long queue is first left alone for as long as it is long, and no longer than this: nothing is sent.
+LONGEST_HELD_MS: Final = 700
 #: After a decrease nothing rises for so long, and nothing falls again for so long.
 HOLD_NS: Final = 1_000 * NS_PER_MS
 AGAIN_NS: Final = 350 * NS_PER_MS
 #: Between two steps up, at first and at most; a step, percent, and one near a rate that was too much.
-STEP_NS, LONGEST_STEP_NS = 500 * NS_PER_MS, 4 * NS_PER_S
-STEP, SMALL_STEP = 130, 108
+STEP_NS, LONGEST_STEP_NS = 500 * NS_PER_MS, 3 * NS_PER_S
+STEP, SMALL_STEP = 130, 106
+#: So close to a rate that was too much (percent) a step waits for this long after the last time that it was.
+CLOSE, CLOSE_NS = 93, 6 * NS_PER_S
 NEAR_STEP_NS: Final = 2 * NS_PER_S
 #: Packets have become faster by so much (8 ms a second) though nothing was held back: the path has become wider.
 WIDER: Final = -12
 #: Feedback is missing when none came for so long; halving goes on at this pace.
-SILENT_NS: Final = 1_600 * NS_PER_MS
+SILENT_NS: Final = 1_200 * NS_PER_MS
 #: Loss in thousandths that is put to a trial: a lower rate (percent) for so long; and the next one so much later.
 TRIAL_LOSS: Final = 100
 TRIAL, TRIAL_NS = 70, 1_600 * NS_PER_MS
@@ -62,6 +71,10 @@ class RateControl:
         self._fell_ns: int | None = None
         self._rose_ns = 0
         self._step_ns = STEP_NS
+        self._drains = False
+        self._queue_ms = self._spread_x16 = 0
+        self._over_ns: int | None = None
+        self._held_until_ns = -HOLD_NS
         self._came_bps: deque[int] = deque(maxlen=3)
         self._heard_ns: int | None = None
         self._halved_ns = 0
@@ -77,6 +90,10 @@ class RateControl:
         """Whether the path holds the budget down."""
         return self.budget_bps < self._ceiling_bps
 
+    def holds(self, now_ns: int) -> bool:
+        """Whether nothing is to be sent at all, for a moment, so that a long queue drains."""
+        return now_ns < self._held_until_ns
+
     def on_feedback(
         self, feedback: Feedback, lost: int, due: int, sent_bps: int, packet_bytes: int, loss: int, now_ns: int
     ) -> None:
@@ -88,13 +105,18 @@ class RateControl:
         self._heard_ns = now_ns
         came_bps = self._came(feedback.rate_100bps * 100)
         packet_ms = packet_bytes * 8_000 // max(came_bps, self._floor_bps // 2)
-        self.verdict = self._judge(feedback, packet_ms, 1000 * lost >= QUEUE_LOSS * due and lost > 0)
+        losing = 1000 * lost >= QUEUE_LOSS * due and lost > 0
+        choked = 10 * came_bps < CHOKED * sent_bps
+        self.verdict = self._judge(feedback, packet_ms, losing, choked, now_ns)
         if self.verdict is Verdict.QUEUE:
             self._stop_trial()
-            self._fall(came_bps, sent_bps, now_ns)
+            self._fall(came_bps, sent_bps, feedback.queue_ms - packet_ms, now_ns)
         elif self._trial_ns is not None:
             self._go_on_with_trial(lost, due, now_ns)
         elif self.verdict is Verdict.CLEAR:
+            if self._drains:
+                self._drains = False
+                self._set(max(self.budget_bps, self._too_much_bps * BACK_OFF // 100))
             if self._is_wider(feedback, now_ns):
                 self._too_much_bps, self._step_ns = 0, STEP_NS
             if not self._begin_trial(loss, sent_bps, now_ns):
@@ -116,21 +138,31 @@ class RateControl:
         self.budget_bps = min(max(budget_bps, self._floor_bps), self._ceiling_bps)
 
     def _came(self, now_bps: int) -> int:
-        """What comes through; a mean over few packets, but for a rate that has just collapsed."""
+        """What comes through, rather too little than too much: it is counted over few packets."""
         self._came_bps.append(now_bps)
-        return now_bps if 2 * now_bps < self.budget_bps else sum(self._came_bps) // len(self._came_bps)
+        return min(now_bps, sum(self._came_bps) // len(self._came_bps))
 
-    def _judge(self, feedback: Feedback, packet_ms: int, losing: bool) -> Verdict:
-        """A short queue that is full never looks long; it shows in loss."""
-        if feedback.queue_ms <= QUEUE_MS + packet_ms // (4 if losing else 1):
+    def _judge(self, feedback: Feedback, packet_ms: int, losing: bool, choked: bool, now_ns: int) -> Verdict:
+        """A short queue that is full never looks long; it shows in loss. A path that only stood still for a moment (as
+        Wi-Fi does) lets all through then."""
+        change_ms = min(abs(feedback.queue_ms - self._queue_ms), MOST_SPREAD_MS)
+        self._queue_ms = feedback.queue_ms
+        if not choked:
+            self._spread_x16 += change_ms - (self._spread_x16 + 8 >> 4)
+        if feedback.queue_ms <= QUEUE_MS + packet_ms // (4 if losing else 1) + 2 * (self._spread_x16 >> 4):
+            self._over_ns = None
+            return Verdict.CLEAR
+        if self._over_ns is None:
+            self._over_ns = now_ns
+        if not (losing or choked) and now_ns - self._over_ns < STALL_NS:
             return Verdict.CLEAR
         return Verdict.DRAINING if feedback.trend_8ms_per_s < -1 else Verdict.QUEUE
 
     def _is_wider(self, feedback: Feedback, now_ns: int) -> bool:
         wider = feedback.trend_8ms_per_s <= WIDER and not feedback.queue_ms
-        return wider and self._fell_ns is not None and now_ns - self._fell_ns > 2 * HOLD_NS
+        return wider and self._fell_ns is not None and now_ns - self._fell_ns > HOLD_NS
 
-    def _fall(self, came_bps: int, sent_bps: int, now_ns: int) -> None:
+    def _fall(self, came_bps: int, sent_bps: int, queue_ms: int, now_ns: int) -> None:
         """Send less than comes through; still less where that was done already and the queue stands all the same."""
         again = self._fell_ns is not None and now_ns - self._fell_ns < HOLD_NS
         if self._fell_ns is not None and now_ns - self._fell_ns < AGAIN_NS:
@@ -138,8 +170,11 @@ class RateControl:
         if self._rose_ns and now_ns - self._rose_ns < 2 * HOLD_NS:  # it was our own step
             self._step_ns = min(2 * self._step_ns, LONGEST_STEP_NS)
         least_bps = min(came_bps, sent_bps) if sent_bps else came_bps
-        wanted_bps = min(least_bps * BACK_OFF, self.budget_bps * (DRAIN if again else 95)) // 100
-        self._too_much_bps = max(came_bps, wanted_bps)
+        self._drains = long = queue_ms > LONG_QUEUE_MS
+        if long and 10 * came_bps < CHOKED * sent_bps and now_ns >= self._held_until_ns + HOLD_NS:
+            self._held_until_ns = now_ns + min(queue_ms - LONG_QUEUE_MS, LONGEST_HELD_MS) * NS_PER_MS
+        wanted_bps = min(least_bps * (DRAIN if long else BACK_OFF), self.budget_bps * (STANDS if again else 95)) // 100
+        self._too_much_bps = max(min(sum(self._came_bps) // len(self._came_bps), self.budget_bps), wanted_bps)
         self._fell_ns, self._rose_ns = now_ns, 0
         self._set(wanted_bps)
 
@@ -150,7 +185,11 @@ class RateControl:
         if self._fell_ns is not None and now_ns - self._fell_ns < HOLD_NS:
             return
         near = self._too_much_bps * 80 < self.budget_bps * 100 < self._too_much_bps * 105
-        if now_ns - (self._rose_ns or self._fell_ns or 0) < (max(self._step_ns, NEAR_STEP_NS) if near else self._step_ns):
+        wait_ns = max(self._step_ns, NEAR_STEP_NS) if near else self._step_ns
+        if now_ns - (self._rose_ns or self._fell_ns or 0) < wait_ns:
+            return
+        close = near and self.budget_bps * 106 > self._too_much_bps * CLOSE
+        if close and self._fell_ns is not None and now_ns - self._fell_ns < CLOSE_NS:
             return
         if self._rose_ns and not near:  # the last step did no harm, so the next need not wait as long
             self._step_ns = max(STEP_NS, self._step_ns // 2)

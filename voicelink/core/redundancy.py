@@ -1,9 +1,9 @@
 """What to put into packets so that most speech arrives: bits, bundling and repetition for a loss and a rate.
 
-A search over what can be sent. Each candidate is worth the intelligibility (ESTOI, in millionths) that may be expected of
-it: that of the bits of a frame, times the shares of frames that come whole, as a copy or not at all; less what its delay
-and its rate cost. Losses are taken to be Gilbert's (bursts of a mean length, in time): a copy is lost together with its
-frame the more often the nearer it lies, so bursts ask for distance. Integers only, so that it decides alike everywhere.
+A search over what can be sent. Each candidate is worth the intelligibility (ESTOI, in millionths) that may be expected
+of it: that of its bits, times the shares of frames that come whole, as a copy or not at all; less what delay and rate
+cost. Losses are taken to be Gilbert's (bursts of a mean length, in time): a copy is lost together with its frame the
+more often the nearer it lies, so bursts ask for distance. Integers only, so that it decides alike everywhere.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from voicelink.core.condition import KEEP_ALIVE_NS, Conditions
 from voicelink.core.events import Agreed, Condition, Event, PeerChanged, PlayoutDecision, Wait
 from voicelink.core.jitter import JitterBuffer
 from voicelink.core.media import Media
+from voicelink.core.plan import Plan
 from voicelink.core.reports import Reports
 from voicelink.core.signalling import Signalling
 from voicelink.core.states import State
@@ -225,6 +226,11 @@ class Session:
             return 0
         most = self._conditions.bits(self.agreed)
         return most if self._media is None else min(most, self._media.plan.bits)
+
+    @property
+    def plan(self) -> Plan | None:
+        """What our packets hold now; None before the call."""
+        return None if self._media is None else self._media.plan
 
     @property
     def late_rate(self) -> float:

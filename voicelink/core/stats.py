@@ -61,6 +61,14 @@ class Stats:
     """UDP payload bytes of media packets; see `wire_bytes_sent` for IP and UDP headers included."""
     redundant_frames_sent: int = 0
     control_packets_sent: int = 0
+    feedback_received: int = 0
+    """How often the peer has told how our media arrives."""
+    plan_changes: int = 0
+    """How often bits, bundling or redundancy were changed for it."""
+    budget_bps: int = 0
+    """What may be sent on the wire now, IPv4 and UDP headers counted; 0 where nothing adapts."""
+    path_loss_ppm: int = 0
+    """Our packets lost on their way, of the last ones, millionths; what a queue drops is not counted."""
     # Receiving, per media packet.
     packets_received: int = 0
     """Without duplicates."""

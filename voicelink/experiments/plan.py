@@ -160,6 +160,8 @@ def sweep_from(values: Mapping[str, Any], name: str, source: str, folder: Path) 
 
 
 # ---- helpers -------------------------------------------------------------------------------------
+#: A sweep's cells are what they say, and do not adapt, unless it says `fixed = false`.
+FIXED: Final[dict[str, Any]] = {"fixed": True}
 _KEYS: Final = ("title", "about", "seeds", "clips", "metrics", "codecs", "keep", "scenario", "grid", "report")
 
 
@@ -217,7 +219,7 @@ def _cells(values: Mapping[str, Any], source: str, folder: Path) -> tuple[Cell, 
     for number, grid in enumerate(grids if isinstance(grids, list) else [grids], 1):
         where = f"{source}: grid" + (f" {number}" if isinstance(grids, list) else "")
         for point in _points(_table(grid, where), where):
-            scenario = scenario_from(dict(shared) | point, f"{source}: cell {point or 'one'}", folder)
+            scenario = scenario_from(FIXED | dict(shared) | point, f"{source}: cell {point or 'one'}", folder)
             if all(point != cell.point for cell in cells):
                 cells.append(Cell(len(cells), point, scenario))
             if len(cells) > MAX_ROWS:

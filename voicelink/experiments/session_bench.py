@@ -51,7 +51,7 @@ def bench_session(seeds: int, seconds: float, late_rate: float, progress: Progre
     rows: dict[str, list[Figures]] = {name: [] for name in PATHS}
     for done, (name, seed) in enumerate(work):
         told(name, done / (len(work) + 4))
-        values = {"seconds": seconds, "seed": seed, "target_late_rate": late_rate, **PATHS[name]}
+        values = {"seconds": seconds, "seed": seed, "target_late_rate": late_rate, "fixed": True, **PATHS[name]}
         trace = simulate(scenario_from(values))
         rows[name] += [_direction(trace, end, late_rate) for end in (0, 1)]
         simulated_s += seconds
@@ -149,7 +149,7 @@ def _step(seed: int, before_ms: float, after_ms: float) -> EndTrace:
     """One direction of a call whose path delay changes once, on the LAN's jitter."""
     values = {**PATHS["lan"], "delay_ms": before_ms, "seconds": 2 * STEP_AT_S, "seed": seed}
     change = {"at_s": STEP_AT_S, "delay_ms": after_ms}
-    return simulate(scenario_from({**values, "changes": [change]})).ends[1]
+    return simulate(scenario_from({"fixed": True, **values, "changes": [change]})).ends[1]
 
 
 def _step_up(seed: int) -> Figures:
@@ -176,7 +176,7 @@ def _drift(ppm: float) -> Figures:
     A loudspeaker takes whole slots, so the level goes from the target to a slot above it and a guard more: beside the
     distance from the target stands that from the middle of this slot, which is what the buffer holds on average.
     """
-    trace = simulate(scenario_from({"seconds": DRIFT_S, "drift_ppm": ppm, "delay_ms": 20.0, "seed": 1}))
+    trace = simulate(scenario_from({"fixed": True, "seconds": DRIFT_S, "drift_ppm": ppm, "delay_ms": 20.0, "seed": 1}))
     off = off_middle = 0.0
     for end in trace.ends:
         second = (end.pull_ns // NS_PER_S).astype(np.int64)

@@ -7,7 +7,7 @@ back; their receiver may see them more than once. Reports need no reply.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final, TypeAlias
 
 from voicelink.errors import ControlError
@@ -205,7 +205,8 @@ def parse_control(body: bytes) -> ControlMessage:
         if len(body) < _REPORT.size or len(told) not in (0, FEEDBACK_BYTES):
             raise ControlError(f"a report of {len(body)} bytes; it has {_REPORT.size}, with feedback 12 more")
         numbers = _REPORT.unpack_from(body)[1:]
-        return Report(*numbers, Feedback.parse(told) if told else None)
+        report = Report(*numbers)
+        return replace(report, feedback=Feedback.parse(told)) if told else report
     message: ControlMessage = parse_message(body, _CLASSES)
     return message
 
