@@ -235,7 +235,7 @@ def run_random_session(events: int, number: int) -> None:
         session, _to = ways[address]
         what = rng.random()
         if what < 0.35:
-            session.send_frame(frame(index[address], session.send_bits), now_ns)
+            session.send_frame(frame(index[address], session.send_bits or 8), now_ns)
             index[address] += rng.choice((1, 1, 1, 1, rng.randint(1, 20)))
         elif what < 0.355:
             session.set_condition(Condition(muted=rng.random() < 0.3, holding=rng.random() < 0.2), now_ns)
