@@ -206,7 +206,7 @@ def _bench_protocol(seconds: float) -> dict[str, Any]:
     spent = []
     for _ in range(3):
         begin = time.perf_counter()
-        trace = simulate(scenario_from({"seconds": seconds, "loss": 0.05, "delay_ms": 40.0}))
+        trace = simulate(scenario_from({"seconds": seconds, "loss": 0.05, "delay_ms": 40.0, "fixed": True}))
         spent.append(time.perf_counter() - begin)
     return {
         "seconds": seconds,
@@ -225,7 +225,9 @@ def _bench_audio(model: Codec, seconds: float, calls: int) -> float:
 
     clip = clip_for(bundled_clips()[0], seconds)
     losses = [0.5 * i / calls for i in range(calls)]
-    traces = [simulate(scenario_from({"seconds": seconds, "loss": p, "seed": i})) for i, p in enumerate(losses)]
+    traces = [
+        simulate(scenario_from({"seconds": seconds, "loss": p, "seed": i, "fixed": True})) for i, p in enumerate(losses)
+    ]
     begin = time.perf_counter()
     render(traces, clip, model)
     return round(seconds * calls / (time.perf_counter() - begin), 2)

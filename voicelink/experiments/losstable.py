@@ -109,7 +109,7 @@ def ours(
 def call(wire_kbps: int, condition: Condition, setting: Setting, seed: int, seconds: float) -> Trace:
     """A simulated call with the losses of `condition`."""
     values = {"seconds": seconds, "delay_ms": DELAY_MS, "bitrate_bps": 5513, "wire_kbps": float(wire_kbps)}
-    scenario: Scenario = scenario_from(values | setting.values())
+    scenario: Scenario = scenario_from({"fixed": True} | values | setting.values())
     entries = pattern(condition, seed, seconds)
     # Seed 0 replays the pattern from its beginning.
     return simulate(replace(scenario, loss_model="trace", trace_interval_ms=float(STEP_MS), trace_data=entries, seed=0))
