@@ -32,7 +32,7 @@ INTERRUPTED: Final = 130
 #: Which pip extra brings a module that may be missing.
 EXTRAS: Final = {
     "call": ("onnxruntime", "sounddevice", "soundfile", "soxr", "zeroconf", "textual", "pystoi", "scipy", "matplotlib"),
-    "train": ("torch", "librosa", "onnx", "safetensors", "pyworld"),
+    "train": ("torch", "librosa", "onnx", "safetensors", "parselmouth"),
     "metrics": ("pesq",),
     "sweep": ("pyarrow",),
     "cluster-server": ("redis",),

@@ -3,8 +3,7 @@
 The prepared folder holds
 
 * `audio.i16`: int16 samples at 22 050 Hz, all files one after another, each starting on a frame border;
-* `f0.f32`: fundamental frequency in Hz (0 = unvoiced) at every sample 256 j, by WORLD's DIO and StoneMask
-  (Morise et al., "WORLD", IEICE Trans. Inf. Syst. E99-D(7), 2016, through the `pyworld` package);
+* `f0.f32`: fundamental frequency in Hz (0 = unvoiced) at every sample 256 j, see `f0`;
 * `index.json`: per file its source, speaker, first frame, frames, real band, and split.
 
 It is written file by file and may be interrupted: a second run goes on after the last file in the index, which is
@@ -16,7 +15,6 @@ from __future__ import annotations
 import json
 import signal
 import time
-import warnings
 from dataclasses import asdict, dataclass
 from multiprocessing import Pool
 from pathlib import Path
@@ -27,13 +25,12 @@ from numpy.typing import NDArray
 from voicelink.audio.files import AUDIO_SUFFIXES, read_audio
 from voicelink.audio.resampler import resample
 from voicelink.errors import AudioError
+from voicelink.train.f0 import f0_track
 from voicelink.train.progress import Progress
 from voicelink.units import FRAME_SAMPLES, SAMPLE_RATE_HZ
 
 PEAK = 0.95
 INDEX_EVERY_S = 5.0
-F0_FLOOR_HZ = 60.0
-F0_CEIL_HZ = 500.0
 
 
 @dataclass(frozen=True)
@@ -145,33 +142,6 @@ def _analyse(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
     speech = read_mono(path)
     speech = speech[: len(speech) // FRAME_SAMPLES * FRAME_SAMPLES]
     return np.round(speech * 32767).astype(np.int16), f0_track(speech)
-
-
-def f0_track(speech: NDArray[np.float32]) -> NDArray[np.float32]:
-    """F0 in Hz (0 = unvoiced) at samples 256 j, float32 [n // 256].
-
-    In pieces of 23 s with half a second of margin: DIO filters a whole signal at once, and its cost grows faster
-    than the length.
-    """
-    frames, margin = len(speech) // FRAME_SAMPLES, 43
-    track = np.zeros(frames, np.float32)
-    for first in range(0, frames, 2000):
-        begin, end = max(0, first - margin), min(frames, first + 2000 + margin)
-        piece = _f0_piece(speech[begin * FRAME_SAMPLES : end * FRAME_SAMPLES].astype(np.float64))
-        count = min(2000, frames - first)
-        track[first : first + count] = piece[first - begin :][:count]
-    return track
-
-
-def _f0_piece(signal: NDArray[np.float64]) -> NDArray[np.float64]:
-    with warnings.catch_warnings():  # it imports pkg_resources, which warns of its own end
-        warnings.simplefilter("ignore")
-        import pyworld  # noqa: PLC0415  (in the worker only: it takes a second to import)
-
-    period_ms = 1000 * FRAME_SAMPLES / SAMPLE_RATE_HZ
-    f0, times = pyworld.dio(signal, SAMPLE_RATE_HZ, f0_floor=F0_FLOOR_HZ, f0_ceil=F0_CEIL_HZ, frame_period=period_ms)
-    refined: NDArray[np.float64] = pyworld.stonemask(signal, f0, times, SAMPLE_RATE_HZ)
-    return refined
 
 
 class _AppendAt:
