@@ -41,7 +41,18 @@ def v(*names: str) -> tuple[str, ...]:
 
 
 SCIENCE = ("numpy", "scipy", "torch", "librosa", "matplotlib", "dask", "distributed", "pandas", "pyarrow")
-TRAINING = ("soundfile", "soxr", "parselmouth", "pyworld", "pesq", "pystoi", "onnx", "onnxruntime", "safetensors", "toml")
+TRAINING = (
+    "soundfile",
+    "soxr",
+    "parselmouth",
+    "pyworld",
+    "pesq",
+    "pystoi",
+    "onnx",
+    "onnxruntime",
+    "safetensors",
+    "toml",
+)
 JUDGES = ("visqol", "speechmos", "faster_whisper", "jiwer", "pycodec2")
 
 #: By the longest prefix of a module's name.
