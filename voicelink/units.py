@@ -48,3 +48,12 @@ def bits_per_frame(bitrate_bps: int) -> int:
 def bitrate_bps(bits: int) -> int:
     """Codec bitrate of `bits` bits a frame, in bits a second, rounded to the nearest integer."""
     return (2 * bits * SAMPLE_RATE_HZ + FRAME_SAMPLES) // (2 * FRAME_SAMPLES)
+
+
+def earliest(*due_ns: int | None) -> int | None:
+    """The first of some deadlines, each of which may be None; None where all are."""
+    first = None
+    for at_ns in due_ns:
+        if at_ns is not None and (first is None or at_ns < first):
+            first = at_ns
+    return first

@@ -10,7 +10,7 @@ from typing import Final
 
 from voicelink.core.exchange import Exchange
 from voicelink.settings import Address
-from voicelink.units import NS_PER_MS
+from voicelink.units import NS_PER_MS, earliest
 from voicelink.wire.packet import Header, Kind, join
 from voicelink.wire.rendezvous import (
     ClientMessage,
@@ -85,7 +85,7 @@ class Guest:
     def next_due_ns(self) -> int | None:
         """When `handle_timer` has something to do next."""
         due = (self._exchange.next_due_ns(), self._again_ns)
-        return min((d for d in due if d is not None), default=None)
+        return earliest(*due)
 
     def _ask(self, now_ns: int) -> None:
         self._exchange.clear()

@@ -11,6 +11,7 @@ from voicelink.core.stats import Stats
 from voicelink.secure.handshake import Secrets
 from voicelink.secure.seal import Opener, Protection, Sealer
 from voicelink.settings import Address
+from voicelink.units import earliest
 from voicelink.wire.control import ControlMessage, Hello, Probe, encode_control
 from voicelink.wire.handshake import HandshakeMessage
 from voicelink.wire.packet import Header, Kind, join
@@ -111,7 +112,7 @@ class CallLink:
     def next_due_ns(self) -> int | None:
         """When something is due next."""
         due = (self.exchange.next_due_ns(), self.paths.next_due_ns())
-        return min((d for d in due if d is not None), default=None)
+        return earliest(*due)
 
     def _is_news(self, changed: bool) -> bool:
         """Whether the path changed; requests take the new one."""

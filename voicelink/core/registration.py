@@ -11,7 +11,7 @@ from voicelink.secure.identity import Identity
 from voicelink.secure.noise import NoiseError
 from voicelink.secure.possession import claim, prove
 from voicelink.settings import Address
-from voicelink.units import NS_PER_S
+from voicelink.units import NS_PER_S, earliest
 from voicelink.wire.handshake import NO_COOKIE
 from voicelink.wire.packet import Header, Kind, join
 from voicelink.wire.rendezvous import (
@@ -125,7 +125,7 @@ class Registration:
     def next_due_ns(self) -> int | None:
         """When `handle_timer` has something to do next."""
         due = (self._exchange.next_due_ns(), self._refresh_ns)
-        return min((d for d in due if d is not None), default=None)
+        return earliest(*due)
 
     def _retry(self, request: Register | Ring, retry: Retry, now_ns: int) -> Denied | None:
         """Make the request again with the server's cookie, unless that leads nowhere."""

@@ -14,7 +14,7 @@ from voicelink.core.states import State
 from voicelink.core.steps import CallSteps
 from voicelink.secure.possession import is_same
 from voicelink.settings import Address
-from voicelink.units import NS_PER_MS, NS_PER_S
+from voicelink.units import NS_PER_MS, NS_PER_S, earliest
 from voicelink.wire import control as msg
 from voicelink.wire import rendezvous as rv
 from voicelink.wire.handshake import NO_COOKIE
@@ -68,10 +68,10 @@ class Roaming(CallSteps):
             guest.handle_timer(now_ns)
 
     def _roam_due_ns(self) -> int | None:
-        due = [guest.next_due_ns() for guest in self._guests()]
-        if self.state is State.CONNECTED and not self.is_silent:
-            due.append(self._heard_ns + SILENT_NS)
-        return min((d for d in due if d is not None), default=None)
+        silent_ns = self._heard_ns + SILENT_NS if self.state is State.CONNECTED and not self.is_silent else None
+        if self.guest is None and not self._invited:
+            return silent_ns
+        return earliest(silent_ns, *[guest.next_due_ns() for guest in self._guests()])
 
     def _take_guest(self, call: int, relay: Address, ticket: bytes) -> None:
         """This call has become ours; the place that we may have taken for it is, too."""

@@ -24,7 +24,7 @@ from voicelink.frame import Frame
 from voicelink.secure.identity import Credentials, Identity
 from voicelink.secure.seal import ENCRYPTED, Protection, ReplayError
 from voicelink.settings import Address, SessionSettings
-from voicelink.units import MAX_BITS_PER_FRAME, NS_PER_MS
+from voicelink.units import MAX_BITS_PER_FRAME, NS_PER_MS, earliest
 from voicelink.wire.control import MAX_MODELS, MAX_NAME_BYTES, Report, Status, parse_control
 from voicelink.wire.media import MediaPacket
 from voicelink.wire.packet import Header, Kind, split
@@ -186,8 +186,7 @@ class Session:
 
     def next_timer_ns(self) -> int | None:
         """When `handle_timer` wants to be called, or None."""
-        due = (self._signalling.next_due_ns(), self._report_ns)
-        return min((d for d in due if d is not None), default=None)
+        return earliest(self._signalling.next_due_ns(), self._report_ns)
 
     # ---- what is known ---------------------------------------------------------------------------
     @property

@@ -18,7 +18,7 @@ from voicelink.core.states import State, Trigger, allowed
 from voicelink.errors import LocalProtocolError
 from voicelink.secure.identity import Trust
 from voicelink.settings import Address, format_address
-from voicelink.units import NS_PER_MS, NS_PER_S
+from voicelink.units import NS_PER_MS, NS_PER_S, earliest
 from voicelink.wire import control as msg
 from voicelink.wire import rendezvous as rv
 
@@ -164,7 +164,7 @@ class Signalling(Handshakes):
                 due.append(self.link.opening.spoiled_due_ns)
         if self.state is State.CONNECTED:
             due.append(self._silence_ns())
-        return min((d for d in due if d is not None), default=None)
+        return earliest(*due)
 
     # ---- messages of the peer --------------------------------------------------------------------
     def _on_hello(self, connection_id: int, entered: Entered, hello: msg.Hello, source: Address, now_ns: int) -> None:

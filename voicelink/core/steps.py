@@ -81,7 +81,7 @@ class CallSteps:
         if self.registration is not None:
             out += [(data, self.registration.server) for data in self.registration.outbox]
             self.registration.outbox = []
-        for guest in self._guests():
+        for guest in self._guests() if self.guest is not None or self._invited else ():
             out += [(data, guest.relay) for data in guest.outbox]
             guest.outbox = []
         return out

@@ -176,6 +176,8 @@ class _End(Host):
         self._kind, self._bits, self._sent_bits = array("B"), array("B"), array("B")
         self._index, self._held, self._lag = array("i"), array("H"), array("B")
         self._target_us, self._level_us = array("i"), array("i")
+        slots = (self._kind, self._index, self._bits, self._lag, self._held, self._target_us, self._level_us)
+        self._append_slot = [column.append for column in slots]  # looked up once: a simulator's innermost loop
         self._sent_ns, self._came_ns = array("q"), array("q")
         self._bytes, self._newest = array("i"), array("i")
 
@@ -239,15 +241,14 @@ class _End(Host):
                 kind = SKIP if skips < _MAX_SKIPS else PLAY
         elif isinstance(decision, Stretch):
             kind = STRETCH
-        self._kind.append(kind)
-        self._index.append(index)
-        self._bits.append(bits)
-        self._lag.append(lag)
         buffer = self.session.playout
-        self._held.append(buffer.frames_held if buffer is not None else 0)
-        self._target_us.append(buffer.estimator.target_ns // 1000 if buffer is not None else 0)
-        level_us = (buffer.level_ns or 0) // 1000 if buffer is not None else 0
-        self._level_us.append(level_us if level_us < _MAX_US else _MAX_US)
+        held, target_us, level_us = 0, 0, 0
+        if buffer is not None:
+            held, target_us = buffer.frames_held, buffer.estimator.target_ns // 1000
+            level_us = (buffer.level_ns or 0) // 1000
+        row = (kind, index, bits, lag, held, target_us, level_us if level_us < _MAX_US else _MAX_US)
+        for append, value in zip(self._append_slot, row, strict=True):
+            append(value)
         return kind in (SKIP, HEAL)
 
     def trace(self, start_ns: int) -> EndTrace:
