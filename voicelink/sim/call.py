@@ -84,8 +84,11 @@ def simulate(scenario: Scenario, progress: Callable[[float], None] | None = None
     cannot be.
     """
     call = _Call(scenario)
-    call.set_up()
-    return call.run(progress)
+    try:
+        call.set_up()
+        return call.run(progress)
+    finally:
+        call.let_go()
 
 
 class _Call(Network):
@@ -154,6 +157,12 @@ class _Call(Network):
         if is_media(data):
             came_ns = copies[0][0] if copies else LOST if dropped == counts.dropped else DROPPED
             self.ends[way].note_packet(len(data), came_ns)
+
+    def let_go(self) -> None:
+        """Break the circle of call, hosts and what is scheduled: a sweep's calls give back their memory at once."""
+        self.scheduler.clear()
+        self.hosts.clear()
+        self.ends.clear()
 
     def _change(self, at_s: float) -> None:
         for end in self.ends:

@@ -32,3 +32,7 @@ class Scheduler:
                 return True
         self.now_ns = max(self.now_ns, end_ns) if until is None else self.now_ns
         return False
+
+    def clear(self) -> None:
+        """Forget what was to happen."""
+        self._heap.clear()
