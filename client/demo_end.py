@@ -133,9 +133,9 @@ async def _hang_up_at_eof(reader: asyncio.StreamReader, hang_up: asyncio.Event) 
 
 
 def _load(settings: CodecSettings) -> CallCodec:
-    from voicelink.codec.api import load_codec  # noqa: PLC0415 (a model runtime)
+    from voicelink.codec.api import load_call_codec  # noqa: PLC0415 (a model runtime)
 
-    return load_codec(settings.model or None, engine=settings.engine)  # type: ignore[arg-type]
+    return load_call_codec(settings.model or None, engine=settings.engine)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

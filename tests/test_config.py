@@ -67,7 +67,7 @@ def test_environment_texts_become_the_right_types() -> None:
         ("[session]\nmodel_ids = [1]", "session.model_ids = [1] is not a list of texts"),
         ('[session]\nname = "x\\u0007"', "cannot be printed"),
         (f"[session]\nname = '{'x' * 65}'", "a name has at most 64 bytes"),
-        ("[codec]\nengine = 'jax'", "codec.engine = 'jax' is unknown; allowed is onnx or torch"),
+        ("[codec]\nengine = 'jax'", "codec.engine = 'jax' is unknown; allowed is auto or onnx or int8 or torch"),
         ("[server]\nlisten = 'here'", "server.listen: 'here' is not HOST:PORT"),
         ("[session\n", "is not valid TOML"),
     ],

@@ -59,12 +59,13 @@ JUDGES = ("visqol", "speechmos", "faster_whisper", "jiwer", "pycodec2")
 RULES: dict[str, Rule] = {
     **dict.fromkeys(BASE, Rule(BASE, (), PURE)),
     "voicelink": Rule(v("codec")),  # the package itself: its public names
-    "voicelink.config": Rule(BASE, ("toml",)),
-    "voicelink.keystore": Rule((*BASE, *v("secure")), ("toml",)),
+    "voicelink.bounded": Rule(),
+    "voicelink.config": Rule((*BASE, *v("bounded")), ("toml",)),
+    "voicelink.keystore": Rule((*BASE, *v("bounded", "secure")), ("toml",)),
     "voicelink.wire": Rule(BASE, ("msgpack",), PURE),
     "voicelink.secure": Rule((*BASE, *v("wire")), ("cryptography",), PURE | {"base64", "copy", "hashlib", "hmac"}),
     "voicelink.core": Rule((*BASE, *v("wire", "secure")), (), PURE),
-    "voicelink.codec": Rule((*BASE, *v("audio.resampler")), ("numpy", "toml")),
+    "voicelink.codec": Rule((*BASE, *v("audio.resampler", "bounded")), ("numpy", "toml")),
     "voicelink.audio": Rule(BASE, ("numpy", "soxr")),
     "voicelink.net": Rule((*BASE, *v("core", "wire", "secure")), ("uvloop",)),
     "voicelink.sim": Rule(
@@ -98,6 +99,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "voicelink/codec/harmonic.py": ("torch",),
     "voicelink/codec/checkpoint_import.py": ("torch",),
     "voicelink/codec/model_writer.py": ("torch", "onnx"),
+    "voicelink/codec/int8_graphs.py": ("onnx",),
     "voicelink/audio/files.py": ("soundfile",),
     "voicelink/audio/flac.py": ("soundfile",),
     # A scenario is checked as all settings are; rendering is where traces meet the codec.

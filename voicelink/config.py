@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import toml
 
+from voicelink.bounded import read_bounded
 from voicelink.errors import ConfigError
 from voicelink.settings import Settings, parse_address
 
@@ -109,9 +110,8 @@ def as_dict(effective: Effective) -> dict[str, dict[str, Any]]:
 # ---- reading -------------------------------------------------------------------------------------
 def _from_file(path: Path) -> Iterator[tuple[str, Any]]:
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_FILE_BYTES + 1)
-        if len(text) > MAX_FILE_BYTES:
+        text = read_bounded(path, MAX_FILE_BYTES)
+        if text is None:
             raise ConfigError(f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB, hence no settings file")
         data = toml.loads(text.decode())
     except OSError as error:

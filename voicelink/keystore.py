@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from voicelink.bounded import read_bounded
 from voicelink.errors import ConfigError
 from voicelink.secure.identity import Identity
 from voicelink.secure.noise import KEY_BYTES
@@ -101,9 +102,8 @@ def _decode(text: str) -> bytes | None:
 
 def _read(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-        if len(data) > MAX_FILE_BYTES:
+        data = read_bounded(path, MAX_FILE_BYTES)
+        if data is None:
             raise ConfigError(f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB, hence no file of ours")
         return data.decode()
     except UnicodeDecodeError:

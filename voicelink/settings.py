@@ -210,7 +210,11 @@ class CodecSettings:
     """Which codec model runs, and on what."""
 
     model: str = setting("", "model name in weights/, or a folder; empty for the default model")
-    engine: str = setting("onnx", "what runs the model", choices=("onnx", "torch"))
+    engine: str = setting(
+        "auto",
+        "what runs the model: ONNX Runtime, the same with 8-bit weights (int8), or torch; auto: int8 in calls",
+        choices=("auto", "onnx", "int8", "torch"),
+    )
 
 
 _ON_OFF_AUTO: Final = ("auto", "on", "off")

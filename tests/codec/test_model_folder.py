@@ -74,7 +74,7 @@ def test_malformed_toml_and_no_folder(folder: Path, tmp_path: Path) -> None:
 
 
 def test_unknown_engine(folder: Path) -> None:
-    with pytest.raises(WeightsError, match="use 'onnx' or 'torch'"):
+    with pytest.raises(WeightsError, match="use 'onnx', 'int8' or 'torch'"):
         load_codec(folder, engine="cuda")  # type: ignore[arg-type]
 
 

@@ -117,7 +117,10 @@ def _check_readable(path: Path) -> None:
 def _first_channel(file: soundfile.SoundFile) -> NDArray[np.float32]:
     """Read block by block: what the header says of the length may be false, and a small file may hold days."""
     blocks, samples = [], 0
-    while len(block := file.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)):
+    frames = max(1, BLOCK_SAMPLES // file.channels)
+    if file.frames > 0:
+        frames = min(frames, file.frames)
+    while len(block := file.read(frames, dtype="float32", always_2d=True)):
         samples += len(block)
         if samples > MAX_SAMPLES:
             raise AudioError(f"{file.name}: more than {MAX_SAMPLES} samples (3 hours at 48 kHz); cut it into parts")

@@ -15,7 +15,7 @@ FRAME_MS = 1000 * FRAME_SAMPLES / SAMPLE_RATE_HZ
 
 
 def bench_codec(
-    model: str | Path | None = None, engine: EngineName = "onnx", seconds: float = 5.0
+    model: str | Path | None = None, engine: EngineName = "auto", seconds: float = 5.0
 ) -> dict[str, float | str]:
     """Time each part on noise-like speech, on one thread; medians of single frames.
 
@@ -35,7 +35,7 @@ def bench_codec(
     vocoder_ms = _median_ms(lambda i: codec.vocoder.step(mel, vocoder_state), frames)
     duplex = (encoder_ms + decoder_ms + vocoder_ms) / FRAME_MS
     return {
-        "engine": engine,
+        "engine": codec.engine.name,
         "model": codec.model_id,
         "search_rounds": encoder.rounds,
         "encoder_ms_per_frame": round(encoder_ms, 3),

@@ -1,14 +1,15 @@
-"""ONNX Runtime engine: what calls use. One thread, no torch."""
+"""ONNX Runtime engine: what calls use, there with 8-bit weights. One thread, no torch."""
 
 from __future__ import annotations
 
+import functools
 from typing import Final
 
 import numpy as np
 import onnxruntime
 
 from voicelink.codec.engine import Array
-from voicelink.codec.model_folder import GRAPHS, ModelInfo
+from voicelink.codec.model_folder import ModelInfo
 from voicelink.errors import WeightsError, first_line
 
 #: Outputs of each kind's graph, its next state included.
@@ -16,26 +17,22 @@ _VOCODER_OUTPUTS: Final = {"harmonic": 6, "bigvgan": 2}
 
 
 class OnnxEngine:
-    """The step graphs of a model folder; see `engine.Engine`."""
+    """The step graphs of a model folder, those with 8-bit weights where asked for; see `engine.Engine`.
 
-    name = "onnx"
+    Raises WeightsError where they cannot be loaded, and where the folder has none with 8-bit weights.
+    """
+
     batches = False  # the graphs are exported for one stream
 
-    def __init__(self, info: ModelInfo, threads: int = 1) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            sessions = [
-                onnxruntime.InferenceSession(str(info.folder / graph), options, providers=["CPUExecutionProvider"])
-                for graph in GRAPHS
-            ]
-        except Exception as error:  # onnxruntime raises its own classes, all straight from Exception
-            raise WeightsError(
-                f"{info.folder}: ONNX Runtime cannot load the graphs ({first_line(error, 200)})"
-            ) from error
-        self._encoder, self._search, self._decoder, self._prior, self._vocoder = sessions
+    def __init__(self, info: ModelInfo, threads: int = 1, *, int8: bool = False) -> None:
+        if int8 and not info.int8:
+            raise WeightsError(f"{info.folder}: has no graphs of 8-bit weights; export the model again, or take onnx")
+        self.name = "int8" if int8 else "onnx"
+        self._info, self._threads = info, threads
+        self._encoder, self._decoder, self._prior, self._vocoder = (
+            self._session(f"{part}.int8.onnx" if int8 else f"{part}.onnx")
+            for part in ("encoder", "decoder", "prior", "vocoder")
+        )
         hidden, outputs = self._decoder.get_inputs()[1].shape[-1], len(self._vocoder.get_outputs())
         if (hidden, outputs) != (info.hidden, _VOCODER_OUTPUTS[info.vocoder]):
             raise WeightsError(f"{info.folder}: model.toml and the graphs are of different models; export it again")
@@ -62,6 +59,22 @@ class OnnxEngine:
             code = self._search.run(None, {**given, "code": code, "logit": logit})[0]
         decoded, state = self.decode_step(code, state)
         return code, decoded, state
+
+    @functools.cached_property
+    def _search(self) -> onnxruntime.InferenceSession:
+        """Loaded when first used: calls do without it."""
+        return self._session("search.onnx")
+
+    def _session(self, graph: str) -> onnxruntime.InferenceSession:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        folder = self._info.folder
+        try:
+            return onnxruntime.InferenceSession(str(folder / graph), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises its own classes, all straight from Exception
+            raise WeightsError(f"{folder}: ONNX Runtime cannot load {graph} ({first_line(error, 200)})") from error
 
     def decode_step(self, code: Array, state: Array) -> tuple[Array, Array]:
         """See `engine.Engine`."""

@@ -5,7 +5,9 @@ A model folder holds
 * `model.toml`: format, name, licence, sizes, and the SHA-256 of every other file;
 * `bvrnn.safetensors`, `vocoder.safetensors`: the weights, matrices in half precision;
 * `encoder.onnx`, `search.onnx`, `decoder.onnx`, `prior.onnx`, `vocoder.onnx`: step graphs without weights of their own.
-  Their tensors are external data that point into the safetensors files, so every weight is stored once.
+  Their tensors are external data that point into the safetensors files, so every weight is stored once;
+* `encoder.int8.onnx` and so on, but for the search: the same for calls, with weights rounded to 8 bits as they are
+  loaded (`int8_graphs.py`). Folders written before there were any do without.
 
 `weights/manifest.toml` (installed as the package `voicelink_weights`) lists the shipped ones and the default.
 """
@@ -19,11 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from voicelink.bounded import read_bounded
 from voicelink.errors import WeightsError
 
 #: Raised when files written by older code can no longer be run by this code.
 FORMAT: Final = 2
 GRAPHS: Final = ("encoder.onnx", "search.onnx", "decoder.onnx", "prior.onnx", "vocoder.onnx")
+INT8_GRAPHS: Final = tuple(name.replace(".", ".int8.") for name in GRAPHS if name != "search.onnx")
 TENSORS: Final = ("bvrnn.safetensors", "vocoder.safetensors")
 VOCODERS: Final = ("harmonic", "bigvgan")
 MAX_TOML_BYTES: Final = 1 << 20
@@ -49,6 +53,11 @@ class ModelInfo:
     vocoder: str
     vocoder_config: dict[str, Any]
     files: dict[str, str]
+
+    @property
+    def int8(self) -> bool:
+        """Whether there are graphs for calls."""
+        return set(INT8_GRAPHS) <= set(self.files)
 
     @property
     def size_bytes(self) -> int:
@@ -109,7 +118,7 @@ def read_info(folder: Path) -> ModelInfo:
             int(table["bvrnn"]["hidden"]), int(table["bvrnn"]["bits"]), int(table["bvrnn"]["min_bits"]),
             bool(table["half"]),
             str(table["vocoder"]["kind"]), {k: v for k, v in table["vocoder"].items() if k != "kind"},
-            {name: str(table["files"][name]) for name in (*GRAPHS, *TENSORS)},
+            _files(table["files"]),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{where}: missing or malformed entry {error}; export the model again") from error
@@ -121,9 +130,9 @@ def read_info(folder: Path) -> ModelInfo:
     return info
 
 
-def verify(info: ModelInfo, names: tuple[str, ...] = (*GRAPHS, *TENSORS)) -> None:
+def verify(info: ModelInfo) -> None:
     """Compare files with their SHA-256 in `model.toml`. Raises WeightsError at the first that differs."""
-    for name in names:
+    for name in info.files:
         found = sha256(info.folder / name)
         if found != info.files[name]:
             raise WeightsError(f"{info.folder / name}: checksum differs from model.toml; fetch the file again")
@@ -135,6 +144,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _files(table: dict[str, Any]) -> dict[str, str]:
+    there = [name for name in INT8_GRAPHS if name in table]
+    return {name: str(table[name]) for name in (*GRAPHS, *there, *TENSORS)}
+
+
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
@@ -144,9 +158,8 @@ def _is_folder(path: Path) -> bool:
 
 def _toml(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_TOML_BYTES + 1)
-        if len(text) > MAX_TOML_BYTES:
+        text = read_bounded(path, MAX_TOML_BYTES)
+        if text is None:
             raise WeightsError(f"{path}: larger than {MAX_TOML_BYTES >> 20} MiB, hence not a model's")
         return tomllib.loads(text.decode())
     except FileNotFoundError as error:

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from voicelink.codec.bigvgan import BigVgan
 from voicelink.codec.bvrnn import Bvrnn
 from voicelink.codec.harmonic import HarmonicVocoder
+from voicelink.codec.int8_graphs import to_int8
 from voicelink.codec.mel import N_MELS
-from voicelink.codec.model_folder import FORMAT, GRAPHS, TENSORS, sha256
+from voicelink.codec.model_folder import FORMAT, GRAPHS, INT8_GRAPHS, TENSORS, sha256
 from voicelink.codec.safetensors import tensor_offsets, write_tensors
 from voicelink.codec.search import search_step
 from voicelink.errors import WeightsError
@@ -95,14 +96,18 @@ def _fill(
     for file, module in zip(TENSORS, (bvrnn, vocoder), strict=True):
         write_tensors(work / file, _stored(module, file, half), {"format": str(FORMAT)})
     for graph, (step, arguments, names, tensors) in zip(GRAPHS, _steps(bvrnn, vocoder), strict=True):
-        _write_graph(work / graph, step, arguments, names, work / tensors)
+        model = _graph(graph, step, arguments, names, work / tensors)
+        (work / graph).write_bytes(model.SerializeToString())
+        quick = graph.replace(".", ".int8.")
+        if quick in INT8_GRAPHS:
+            (work / quick).write_bytes(to_int8(model).SerializeToString())
     digest = hashlib.sha256(b"".join((work / file).read_bytes() for file in TENSORS)).hexdigest()
     table = {
         "format": FORMAT, "name": name, "model_id": f"{name}-{digest[:8]}",
         "licence": licence, "notes": notes, "half": half,
         "bvrnn": {**dataclasses.asdict(bvrnn.config), "min_bits": min_bits},
         "vocoder": {"kind": "bigvgan" if isinstance(vocoder, BigVgan) else "harmonic", **_plain(vocoder.config)},
-        "files": {file: sha256(work / file) for file in (*GRAPHS, *TENSORS)},
+        "files": {file: sha256(work / file) for file in (*GRAPHS, *INT8_GRAPHS, *TENSORS)},
     }  # fmt: skip
     (work / "model.toml").write_text(toml.dumps(table), encoding="utf-8")
 
@@ -169,7 +174,7 @@ def _steps(bvrnn: Bvrnn, vocoder: Vocoder) -> list[tuple[nn.Module, tuple[Tensor
     ]
 
 
-def _write_graph(path: Path, step: nn.Module, arguments: tuple[Tensor, ...], names: list[str], tensors: Path) -> None:
+def _graph(file: str, step: nn.Module, arguments: tuple[Tensor, ...], names: list[str], tensors: Path) -> Any:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -183,14 +188,14 @@ def _write_graph(path: Path, step: nn.Module, arguments: tuple[Tensor, ...], nam
             verbose=False,
         )
     if program is None:
-        raise WeightsError(f"{path.name}: the exporter returned no graph")
+        raise WeightsError(f"{file}: the exporter returned no graph")
     model = program.model_proto
     _point_into(model.graph, tensors)
     del model.metadata_props[:]
     for node in model.graph.node:  # traces of the exporter: source paths of the machine it ran on
         del node.metadata_props[:]
         node.doc_string = ""
-    path.write_bytes(model.SerializeToString())
+    return model
 
 
 def _point_into(graph: Any, tensors: Path) -> None:

@@ -217,7 +217,7 @@ def _run(
     from voicelink_client.figures import summary_lines  # noqa: PLC0415
     from voicelink_client.recorder import Recorder  # noqa: PLC0415
 
-    from voicelink.codec import load_codec  # noqa: PLC0415
+    from voicelink.codec.api import load_call_codec  # noqa: PLC0415
     from voicelink.keystore import KeyStore  # noqa: PLC0415
     from voicelink.net.loop import run  # noqa: PLC0415
     from voicelink.secure.identity import Credentials, psk_of  # noqa: PLC0415
@@ -229,7 +229,7 @@ def _run(
     passphrase = settings.keys.passphrase
     psk = psk_of(passphrase) if passphrase else None
     credentials = Credentials(store.identity(), psk, store.known())
-    model = load_codec(settings.codec.model or None, engine=settings.codec.engine)  # type: ignore[arg-type]
+    model = load_call_codec(settings.codec.model or None, engine=settings.codec.engine)  # type: ignore[arg-type]
     plan = CallPlan(
         _within_model(settings.session, model.info),
         target,

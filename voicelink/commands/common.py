@@ -68,7 +68,13 @@ class CodecOptions:
     model: Annotated[
         str | None, typer.Option(metavar="NAME|DIR", help="Codec model: name of a shipped one, or a folder.")
     ] = None
-    engine: Annotated[str | None, typer.Option(metavar="onnx|torch", help="What runs the model (default onnx).")] = None
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|onnx|int8|torch",
+            help="What runs the model: ONNX Runtime, the same with 8-bit weights, or torch (auto: int8 in calls).",
+        ),
+    ] = None
 
     def options(self) -> dict[str, Any]:
         """As options for `Common.settings`."""

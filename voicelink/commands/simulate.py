@@ -145,7 +145,7 @@ def load_for_rendering(common: Common, codec: CodecOptions) -> Codec:
 
     effective = common.effective(codec.options())
     engine = effective.settings.codec.engine
-    if effective.source("codec.engine") == "default" and find_spec("torch") is not None:
+    if engine == "auto" and find_spec("torch") is not None:
         engine = "torch"
     return load_codec(effective.settings.codec.model or None, engine=engine)  # type: ignore[arg-type]
 

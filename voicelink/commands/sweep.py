@@ -45,8 +45,7 @@ def sweep(
     from voicelink.experiments.run import run_sweep  # noqa: PLC0415
 
     chosen = load_sweep(find_sweep(plan))
-    # The settings' default is for calls; a sweep renders many at once.
-    engine = "" if effective.source("codec.engine") == "default" else settings.engine
+    engine = "" if settings.engine == "auto" else settings.engine
     try:
         done = run_sweep(
             chosen, out, model=settings.model, engine=engine, workers=workers or os.cpu_count() or 1,
