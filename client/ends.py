@@ -59,7 +59,7 @@ def cleaner_for(audio: AudioSettings) -> Cleaner | None:
     By default echo is taken away where the loudspeaker says that it is an open one. Raises AudioError where the package
     is missing for what was asked for.
     """
-    devices = not any(text == "null" or is_file(text) for text in (audio.input, audio.output))
+    devices = is_device(audio.input) and is_device(audio.output)
     echo = audio.echo_cancel == "on" or (audio.echo_cancel == "auto" and devices and is_open_loudspeaker(audio.output))
     if not (echo or audio.noise_suppression or audio.gain):
         return None
@@ -70,6 +70,11 @@ def cleaner_for(audio: AudioSettings) -> Cleaner | None:
             raise
         _log.info("no echo cancellation: pywebrtc-audio is not installed")
         return None
+
+
+def is_device(text: str) -> bool:
+    """Whether --input or --output means a sound device."""
+    return text != "null" and not is_file(text)
 
 
 def is_file(text: str) -> bool:

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,10 @@ from voicelink.codec.stream import CALL_SEARCH_ROUNDS
 from voicelink.core.events import PlayoutDecision, Wait
 from voicelink.errors import AudioError
 from voicelink.frame import Frame
-from voicelink.units import FRAME_SAMPLES, NS_PER_MS, NS_PER_S, SAMPLE_RATE_HZ
+from voicelink.units import FRAME_SAMPLES, NS_PER_MS, NS_PER_S, SAMPLE_RATE_HZ, frames_to_ns
+
+#: Where the thread neither worked nor wanted to wait for so long, the machine had other things to do.
+STALL_NS: Final = frames_to_ns(1)
 
 #: Told after each slot: what was decided, and when the slot's first sample leaves the loudspeaker, ns.
 SlotObserver = Callable[[PlayoutDecision, int], None]
@@ -102,6 +105,8 @@ class Engine:
         self.started_ns = self.stopped_ns = 0
         self.output_ms = 0.0
         """How long the last block waited until it left the loudspeaker."""
+        self.stalls, self.longest_stall_ms = 0, 0.0
+        """Times that the thread was kept from working for more than a frame, and the longest."""
         self._cpu_ns = 0
         self._call: _Call | None = None
         self._gain = 1.0
@@ -225,7 +230,7 @@ class Engine:
         sink.start(self.started_ns or time.monotonic_ns())
         captures = False
         while not self._stop.is_set():
-            now_ns, call = time.monotonic_ns(), self._call
+            now_ns, cpu_ns, call, waits_ns = time.monotonic_ns(), time.thread_time_ns(), self._call, 0
             if call is not None and not captures:
                 source.start(self.started_ns)
                 captures = True
@@ -236,7 +241,17 @@ class Engine:
                 self._say(block, call)
             elif not wanted:
                 due_ns = sink.due_ns(now_ns) if call is None else min(source.due_ns(now_ns), sink.due_ns(now_ns))
-                self._stop.wait(max(0, due_ns - now_ns) / NS_PER_S)
+                waits_ns = max(0, due_ns - now_ns)
+                self._stop.wait(waits_ns / NS_PER_S)
+            self._look_for_stall(now_ns, cpu_ns, waits_ns)
+
+    def _look_for_stall(self, since_ns: int, cpu_ns: int, waited_ns: int) -> None:
+        """Whether time since `since_ns` was neither worked (processor time then: `cpu_ns`) nor waited on purpose."""
+        worked_ns = time.thread_time_ns() - cpu_ns
+        lost_ns = time.monotonic_ns() - since_ns - worked_ns - waited_ns
+        if lost_ns > STALL_NS:
+            self.stalls += 1
+            self.longest_stall_ms = max(self.longest_stall_ms, lost_ns / NS_PER_MS)
 
     def _say(self, block: NDArray[np.float32], call: _Call) -> None:
         bits = call.port.send_bits()

@@ -20,7 +20,8 @@ def call_figures(
     `bitrate_bps` is the negotiated codec bitrate, `wire_kbps` the media rate sent with IPv4 and UDP headers,
     `seconds` how long sound ran, `cpu_rtf` the process's CPU time over that (1.0 is one core), `underruns`
     and `overruns` how often the loudspeaker ran dry and captured sound was lost, `device_xruns` how often a device
-    itself reported either. `peer_key`, `peer_trust` and `words`
+    itself reported either, `stalls` how often the system kept the codec thread from working for more than a frame, and
+    `longest_stall_ms` for how long at most. `peer_key`, `peer_trust` and `words`
     say whom the call was with.
     """
     figures = stats.to_dict()
@@ -45,6 +46,8 @@ def call_figures(
         "underruns": engine.underruns,
         "overruns": engine.overruns,
         "device_xruns": engine.device_xruns,
+        "stalls": engine.stalls,
+        "longest_stall_ms": round(engine.longest_stall_ms, 1),
     }
 
 
@@ -62,4 +65,5 @@ def summary_lines(figures: dict[str, Any]) -> list[str]:
         f"jitter buffer {buffer['mean']:.0f} ms mean, {buffer['p95']:.0f} ms 95 %",
         f"CPU {100 * figures['cpu_rtf']:.0f} % of one core; {figures['underruns']} times nothing to play, "
         f"{figures['overruns']} times sound not read in time, {figures['device_xruns']} xruns of the device",
+        f"this machine did something else {figures['stalls']} times, for {figures['longest_stall_ms']:.0f} ms at most",
     ]

@@ -100,6 +100,28 @@ def test_a_call_carries_sound_both_ways_and_counts_it(tmp_path: Path) -> None:
     run(scenario())
 
 
+class SleepySink(PacedSink):
+    """Its thread is kept from working for 80 ms, once."""
+
+    slept = False
+
+    def write(self, block: np.ndarray, now_ns: int) -> int:
+        if not self.slept:
+            self.slept = True
+            time.sleep(0.08)
+        return super().write(block, now_ns)
+
+
+def test_time_that_the_thread_neither_worked_nor_waited_is_told() -> None:
+    async def scenario() -> None:
+        sleepy = Engine(FakeCodec(), null_source(), SleepySink())
+        placed, _, _, _ = await both(sleepy, Engine(FakeCodec(), null_source(), PacedSink()), seconds=0.5)
+        assert placed.figures["stalls"] >= 1
+        assert placed.figures["longest_stall_ms"] >= 79
+
+    run(scenario())
+
+
 def test_a_file_that_is_the_microphone_ends_the_call() -> None:
     async def scenario() -> None:
         caller = Engine(FakeCodec(), PacedSource(bursts(0.3)), PacedSink())

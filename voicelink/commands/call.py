@@ -212,9 +212,10 @@ def _run(
     """Open sound and codec, have the call, print the figures."""
     from voicelink_client.call import CallPlan, run_call  # noqa: PLC0415
     from voicelink_client.controls import Controls  # noqa: PLC0415
-    from voicelink_client.ends import cleaner_for, is_file, loudspeaker, microphone  # noqa: PLC0415
+    from voicelink_client.ends import cleaner_for, is_device, is_file, loudspeaker, microphone  # noqa: PLC0415
     from voicelink_client.engine import Engine  # noqa: PLC0415
     from voicelink_client.figures import summary_lines  # noqa: PLC0415
+    from voicelink_client.priority import raise_priority  # noqa: PLC0415
     from voicelink_client.recorder import Recorder  # noqa: PLC0415
 
     from voicelink.codec.api import load_call_codec  # noqa: PLC0415
@@ -229,6 +230,8 @@ def _run(
     passphrase = settings.keys.passphrase
     psk = psk_of(passphrase) if passphrase else None
     credentials = Credentials(store.identity(), psk, store.known())
+    if is_device(settings.audio.input) or is_device(settings.audio.output):
+        raise_priority()  # before threads are started, so that all have it
     model = load_call_codec(settings.codec.model or None, engine=settings.codec.engine)  # type: ignore[arg-type]
     plan = CallPlan(
         _within_model(settings.session, model.info),
@@ -254,7 +257,7 @@ def _run(
         engine = Engine(model, source, sink, recorder=recorder, cleaner=cleaner)
         controls = Controls(settings.session.target_late_rate)
         view, show = _view(common, options.headless, controls, label.removesuffix(".local") or target or "")
-        tones = not options.quiet_tones and settings.audio.output != "null" and not is_file(settings.audio.output)
+        tones = not options.quiet_tones and is_device(settings.audio.output)
         link = open_link(settings.link)
         outcome = run(show(run_call(plan, model, engine, view, impairment=link, controls=controls, tones=tones)))
     common.result(outcome.figures, summary_lines(outcome.figures) if outcome.connected else [])
