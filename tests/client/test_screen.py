@@ -41,21 +41,30 @@ def shown(svg: str) -> list[str]:
     return ["".join(text for _, text in sorted(parts)) for _, parts in sorted(rows.items())]
 
 
-def keys(board: Board, course: Callable[[Any, CallScreen], Awaitable[None]], clock: Clock | None = None) -> Recorded:
+#: Every test of keys is made at both sizes.
+both_sizes = pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+
+
+def keys(
+    board: Board,
+    course: Callable[[Any, CallScreen], Awaitable[None]],
+    clock: Clock | None = None,
+    size: tuple[int, int] = SIZES[0],
+) -> Recorded:
     """Press keys in `course(pilot, screen)`; what the call was told."""
     told = Recorded()
     board.controls.attach(told, told)
 
     async def main() -> None:
         screen = CallScreen(board, clock or Clock())
-        async with screen.run_test(size=(80, 24)) as pilot:
+        async with screen.run_test(size=size) as pilot:
             await course(pilot, screen)
 
     asyncio.run(main())
     return told
 
 
-@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+@both_sizes
 @pytest.mark.parametrize("name", SAMPLES)
 def test_every_state_fits_on_the_screen(name: str, size: tuple[int, int]) -> None:
     board = SAMPLES[name]()
@@ -108,7 +117,8 @@ def test_our_meter_is_dim_while_nothing_is_sent() -> None:
     assert not dim()
 
 
-def test_answering_and_refusing() -> None:
+@both_sizes
+def test_answering_and_refusing(size: tuple[int, int]) -> None:
     for key, expected in (("a", True), ("enter", True), ("r", False), ("q", False), ("ctrl+c", False)):
         board = ringing_here()
 
@@ -120,11 +130,12 @@ def test_answering_and_refusing() -> None:
             await pilot.press(key)
             assert await asyncio.wait_for(asked, 2) is yes
 
-        keys(board, course)
+        keys(board, course, size=size)
 
 
+@both_sizes
 @pytest.mark.parametrize("key", ["q", "ctrl+c", "ctrl+q"])
-def test_hanging_up(key: str) -> None:
+def test_hanging_up(key: str, size: tuple[int, int]) -> None:
     board = talking()
 
     async def course(pilot: Any, screen: CallScreen) -> None:
@@ -135,10 +146,11 @@ def test_hanging_up(key: str) -> None:
         await pilot.press(key)
         assert screen._exit
 
-    keys(board, course)
+    keys(board, course, size=size)
 
 
-def test_switches() -> None:
+@both_sizes
+def test_switches(size: tuple[int, int]) -> None:
     board = talking()
     controls = board.controls
 
@@ -154,13 +166,14 @@ def test_switches() -> None:
             await pilot.press(key)
             assert not getattr(controls, name), key
 
-    told = keys(board, course)
+    told = keys(board, course, size=size)
     assert [c for c in told.conditions if c != Condition()] == [
         Condition(muted=True), Condition(deaf=True), Condition(holding=True), Condition(muted=True),
     ]  # fmt: skip
 
 
-def test_knobs() -> None:
+@both_sizes
+def test_knobs(size: tuple[int, int]) -> None:
     board = talking()
     controls = board.controls
 
@@ -179,13 +192,14 @@ def test_knobs() -> None:
         assert "late at most 0.5 %" in text
         assert "4.13 of 5.51 kbit/s" in text
 
-    told = keys(board, course)
+    told = keys(board, course, size=size)
     assert told.late_rates == [0.005, 0.002, 0.005]
     assert told.conditions[-1].bits == 48
     assert told.gains[-1] == pytest.approx(10 ** (-3 / 20))
 
 
-def test_the_space_bar_talks_while_it_is_held() -> None:
+@both_sizes
+def test_the_space_bar_talks_while_it_is_held(size: tuple[int, int]) -> None:
     board, clock = talking(), Clock()
 
     async def course(pilot: Any, screen: CallScreen) -> None:
@@ -199,12 +213,15 @@ def test_the_space_bar_talks_while_it_is_held() -> None:
         screen.draw()
         assert not board.controls.is_talking
 
-    told = keys(board, course, clock)
+    told = keys(board, course, clock, size)
     assert [c.muted for c in told.conditions][-3:] == [True, False, True]
 
 
+@both_sizes
 @pytest.mark.parametrize(("key", "kind", "other"), [("i", "input", "Box"), ("u", "output", "Mic")])
-def test_choosing_a_device(key: str, kind: str, other: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_choosing_a_device(
+    key: str, kind: str, other: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     devices = [
         {"number": 0, "name": "Mic", "inputs": 1, "outputs": 0, "rate_hz": 48_000, "default": "in"},
         {"number": 4, "name": "Headset", "inputs": 1, "outputs": 2, "rate_hz": 44_100, "default": ""},
@@ -226,7 +243,7 @@ def test_choosing_a_device(key: str, kind: str, other: str, monkeypatch: pytest.
         await pilot.press(key, "escape", key, "q")
         await pilot.press(key, "home", "enter")
 
-    keys(board, course)
+    keys(board, course, size=size)
     assert changed == [(kind, "4"), (kind, "default")]
     assert not board.controls.hang_up_wanted.is_set()
 
