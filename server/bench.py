@@ -97,6 +97,7 @@ def soak(calls: int, seconds: float, packets_per_s: float) -> Iterator[dict[str,
     _allow_sockets(2 * calls + 100)
     with _server() as (where, pid), _calls(where, calls) as ends:
         both = ends + [(b, a) for a, b in ends]
+        _drain(ends)
         for part in range(10):
             paced = _pace(both, where, 2 * calls * packets_per_s, seconds / 10)
             figures = {"part": part, "calls": calls, "resident_mb": round(_resident_bytes(pid) / 1e6, 2)}
