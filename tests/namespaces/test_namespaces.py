@@ -228,5 +228,6 @@ def test_the_containers_scripts_as_plain_processes(net: Net, tmp_path: Path) -> 
         assert end.wait(90) == 0, end.other
     for role in ("call", "listen"):
         figures = json.loads((tmp_path / f"{role}.json").read_text())
-        assert figures["frames_played"] > 100
+        # Of 500, however busy the machine is: the scripts are judged, not its speed.
+        assert figures["frames_played"] > 10
         assert (tmp_path / f"{role}-heard.wav").stat().st_size > 50_000

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +34,17 @@ def test_a_soak_says_what_was_lost_in_each_part() -> None:
     parts = list(soak(20, 2.0, 10.0))
     assert [part["part"] for part in parts] == list(range(10))
     assert sum(part["lost"] for part in parts) == 0
+
+
+def test_no_server_outlives_a_bench_that_is_terminated() -> None:
+    command = [sys.executable, "-m", "voicelink.cli", "bench", "relay", "--calls", "2", "--seconds", "30"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as made:
+        assert made.stderr is not None
+        assert "'part': 0" in made.stderr.readline()
+        (server,) = Path(f"/proc/{made.pid}/task/{made.pid}/children").read_text().split()
+        made.terminate()
+        assert made.wait(timeout=60) == 130
+    assert not Path(f"/proc/{server}").exists()
 
 
 def test_a_load_that_was_held_up_does_not_make_up_for_it_in_one_burst(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from pathlib import Path
@@ -91,6 +92,7 @@ def relay(
     """
     from voicelink_server.bench import bench_memory, bench_relay, soak  # noqa: PLC0415
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server that is measured must not outlive us
     if calls:
         parts = []
         for part in soak(calls, seconds, packets):
