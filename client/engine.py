@@ -28,7 +28,7 @@ from voicelink.audio.resampler import StreamResampler
 from voicelink.codec.stream import CALL_SEARCH_ROUNDS
 from voicelink.core.events import PlayoutDecision, Wait
 from voicelink.errors import AudioError
-from voicelink.frame import Frame
+from voicelink.frame import Frame, Pause
 from voicelink.units import FRAME_SAMPLES, NS_PER_MS, NS_PER_S, SAMPLE_RATE_HZ, frames_to_ns
 
 #: Where the thread neither worked nor wanted to wait for so long, the machine had other things to do.
@@ -60,8 +60,8 @@ class MediaPort(Protocol):
     def send_bits(self) -> int:
         """Bits a frame to code with; 0: nothing is to be sent."""
 
-    def send_frame(self, frame: Frame) -> None:
-        """Send a coded frame."""
+    def send_frame(self, frame: Frame | Pause) -> None:
+        """Send a coded frame, or a pause in its place."""
 
     def pull_frame(self, *, quiet: bool = ...) -> PlayoutDecision:
         """What to play next; `quiet`: the last slot was."""
@@ -80,7 +80,7 @@ class Engine:
 
     `failed` is called on the thread if it breaks down. `tone`, `set_gain` and the figures are for any thread.
 
-    A `cleaner` needs a source at its rate (`cleaning.RATE_HZ`).
+    A `cleaner` needs a source at its rate (`cleaning.RATE_HZ`). With `dtx`, frames of silence are not coded.
 
     Codes half a second of silence when it is made, so that the first frames of the call do not wait for a model
     runtime that is still warming up.
@@ -95,7 +95,9 @@ class Engine:
         recorder: Recorder | None = None,
         cleaner: Cleaner | None = None,
         on_slot: SlotObserver | None = None,
+        dtx: bool = False,
     ) -> None:
+        self._dtx = dtx
         self._codec, self._source, self._sink, self._recorder = codec, source, sink, recorder
         self._cleaner, self._on_slot = cleaner, on_slot
         self._stop = threading.Event()
@@ -116,7 +118,7 @@ class Engine:
 
     def start(self, port: MediaPort, bits: int, failed: Callable[[Exception], None]) -> None:
         """Begin: code into `port` (at `bits` a frame until it wants others), and play what it gives."""
-        encoder = self._codec.encoder(self._source.rate_hz, bits, rounds=CALL_SEARCH_ROUNDS)
+        encoder = self._codec.encoder(self._source.rate_hz, bits, rounds=CALL_SEARCH_ROUNDS, pauses=self._dtx)
         playout = Playout(self._codec.decoder(), port.pull_frame)
         self._cpu_ns = time.process_time_ns()
         self.started_ns = time.monotonic_ns()

@@ -36,8 +36,8 @@ class Decoder(Protocol):
     def stretch(self) -> Block:
         """A slot without a new frame."""
 
-    def comfort_noise(self, index: int) -> Block:
-        """A slot of announced silence in place of frame `index`."""
+    def comfort_noise(self, index: int, noise: bytes = ...) -> Block:
+        """A slot of announced silence in place of frame `index`; what the background is like, where that is known."""
 
     def skip(self, frame: Frame) -> None:
         """Decode without sound."""
@@ -84,5 +84,5 @@ class Playout:
             case Stretch():
                 return decoder.stretch()
             case ComfortNoise():
-                return decoder.comfort_noise(decision.index)
+                return decoder.comfort_noise(decision.index, decision.noise)
         return np.zeros(FRAME_SAMPLES, np.float32)

@@ -1,4 +1,4 @@
-"""From captured sound to frames: codes as many bits as the call wants, or nothing while nothing is to be sent.
+"""From captured sound to frames: codes as many bits as the call wants, or nothing while nothing is to be sent or said.
 
 While nothing is sent the encoder stands still, as the other end's decoder does, but frame indices go on with time: the
 gap that they leave tells the other end how long it was.
@@ -6,12 +6,13 @@ gap that they leave tells the other end how long it was.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voicelink.frame import Frame
+from voicelink.frame import Frame, Pause
 from voicelink.units import FRAME_SAMPLES, SAMPLE_RATE_HZ
 
 
@@ -20,8 +21,8 @@ class Encoder(Protocol):
 
     bits: int
 
-    def push(self, block: NDArray[np.float32]) -> list[Frame]:
-        """Frames that these samples complete."""
+    def hear(self, block: NDArray[np.float32]) -> list[Frame | Pause]:
+        """Frames that these samples complete, or pauses in their place."""
 
 
 class Talker:
@@ -32,12 +33,12 @@ class Talker:
         self._unsent_samples = 0
         """Captured while nothing was sent, at `rate_hz`."""
 
-    def push(self, block: NDArray[np.float32], bits: int) -> list[Frame]:
-        """The frames that float32 [n] completes, at `bits` a frame; none for 0 bits."""
+    def push(self, block: NDArray[np.float32], bits: int) -> list[Frame | Pause]:
+        """The frames (or pauses) that float32 [n] completes, at `bits` a frame; none for 0 bits."""
         if not bits:
             self._unsent_samples += len(block)
             return []
         self._encoder.bits = bits
         skipped = self._unsent_samples * SAMPLE_RATE_HZ // (self._rate_hz * FRAME_SAMPLES)
-        frames = self._encoder.push(block)
-        return [Frame(f.index + skipped, f.bits, f.payload) for f in frames] if skipped else frames
+        frames = self._encoder.hear(block)
+        return [replace(f, index=f.index + skipped) for f in frames] if skipped else frames

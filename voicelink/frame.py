@@ -1,4 +1,4 @@
-"""One coded frame as everything but the codec sees it: an index, a bit count, and bytes.
+"""One coded frame, or the lack of one, as everything but the codec sees it: an index, a bit count, and bytes.
 
 It lies beside the base modules, not in `wire/`, since both `codec/` (which makes frames) and `core/`
 (which moves them) use it and neither may import the other.
@@ -7,8 +7,12 @@ It lies beside the base modules, not in `wire/`, since both `codec/` (which make
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from voicelink.units import MAX_BITS_PER_FRAME
+
+#: Comfort noise: the background's log-mel spectrum in so many groups of bands, a byte each (see `codec/pauses.py`).
+NOISE_BYTES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +44,20 @@ class Frame:
         kept = bytearray(self.payload[: (bits + 7) // 8])
         kept[-1] &= 0xFF & ~(0xFF >> (((bits - 1) % 8) + 1))
         return Frame(self.index, bits, bytes(kept))
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Nothing is said in frame `index`, so it is not coded; `noise` is the background, as `codec/pauses.py` packs it.
+
+    Raises ValueError where the noise has another length than NOISE_BYTES, or the index is negative.
+    """
+
+    index: int
+    noise: bytes
+
+    def __post_init__(self) -> None:
+        if self.index < 0:
+            raise ValueError(f"frame index {self.index} is negative")
+        if len(self.noise) != NOISE_BYTES:
+            raise ValueError(f"comfort noise of {len(self.noise)} bytes; it has {NOISE_BYTES}")

@@ -97,6 +97,10 @@ class SessionSettings:
     fixed: bool = setting(
         False, "bits, frames a packet and redundancy stay as set; else they follow the path, from the peer's feedback"
     )
+    dtx: bool = setting(
+        False,
+        "discontinuous transmission: next to nothing is sent in pauses of speech, whose times then show on the way",
+    )
     wire_kbps: float = setting(
         0.0, "most media on the wire each way, kbit/s, IP and UDP headers counted; 0: no limit", low=0.0, high=1000.0
     )

@@ -12,27 +12,31 @@ from typing import NamedTuple
 import numpy as np
 
 from voicelink.audio.resampler import StreamResampler
-from voicelink.frame import Frame
+from voicelink.frame import Frame, Pause
 from voicelink.units import FRAME_SAMPLES, SAMPLE_RATE_HZ
 
 TONE_HZ = 441.0
 
 
 class FakeEncoder:
-    def __init__(self, sample_rate: int, bits: int) -> None:
-        self.bits = bits
+    def __init__(self, sample_rate: int, bits: int, pauses: bool = False) -> None:
+        self.bits, self.pauses = bits, pauses
         self._resampler = StreamResampler(sample_rate, SAMPLE_RATE_HZ)
         self._pending = np.zeros(0, np.float32)
         self._index = 0
 
     def push(self, block: np.ndarray) -> list[Frame]:
+        return [frame for frame in self.hear(block) if isinstance(frame, Frame)]
+
+    def hear(self, block: np.ndarray) -> list[Frame | Pause]:
         self._pending = np.concatenate((self._pending, self._resampler.push(block)))
-        frames = []
+        frames: list[Frame | Pause] = []
         while len(self._pending) >= 3 * FRAME_SAMPLES:
             rms = float(np.sqrt(np.mean(self._pending[:FRAME_SAMPLES] ** 2)))
             level = 0 if rms < 1e-3 else max(1, min(255, round(255 * (1 + 20 * np.log10(rms) / 60))))
             payload = bytes([level]) + bytes((self.bits + 7) // 8 - 1)
-            frames.append(Frame(self._index, self.bits, payload))
+            silent = self.pauses and not level
+            frames.append(Pause(self._index, bytes(8)) if silent else Frame(self._index, self.bits, payload))
             self._index += 1
             self._pending = self._pending[FRAME_SAMPLES:]
         return frames
@@ -64,7 +68,7 @@ class FakeDecoder:
     def stretch(self) -> np.ndarray:
         return self.play(Frame(0, 8, bytes([self.state.coder])))
 
-    def comfort_noise(self, index: int) -> np.ndarray:
+    def comfort_noise(self, index: int, noise: bytes = b"") -> np.ndarray:
         return self.stretch()
 
     def skip(self, frame: Frame) -> None:
@@ -77,8 +81,10 @@ class FakeDecoder:
 class FakeCodec:
     model_id = "fake-1"
 
-    def encoder(self, sample_rate: int = SAMPLE_RATE_HZ, bits: int = 32, rounds: int | None = None) -> FakeEncoder:
-        return FakeEncoder(sample_rate, bits)
+    def encoder(
+        self, sample_rate: int = SAMPLE_RATE_HZ, bits: int = 32, rounds: int | None = None, pauses: bool = False
+    ) -> FakeEncoder:
+        return FakeEncoder(sample_rate, bits, pauses)
 
     def decoder(self) -> FakeDecoder:
         return FakeDecoder()

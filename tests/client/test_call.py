@@ -122,6 +122,18 @@ def test_time_that_the_thread_neither_worked_nor_waited_is_told() -> None:
     run(scenario())
 
 
+def test_pauses_of_a_call_are_left_out_where_that_is_asked_for() -> None:
+    async def scenario() -> None:
+        caller = Engine(FakeCodec(), PacedSource(bursts(3)), PacedSink(), dtx=True)
+        placed, taken, _, _ = await both(caller, Engine(FakeCodec(), PacedSource(bursts(3)), PacedSink()), seconds=1.8)
+        assert 0 < placed.figures["frames_sent"] < 0.45 * taken.figures["frames_sent"]
+        assert placed.figures["wire_kbps"] < 0.7 * taken.figures["wire_kbps"]
+        assert taken.figures["frames_comfort"] > 50
+        assert placed.figures["frames_comfort"] == 0
+
+    run(scenario())
+
+
 def test_a_file_that_is_the_microphone_ends_the_call() -> None:
     async def scenario() -> None:
         caller = Engine(FakeCodec(), PacedSource(bursts(0.3)), PacedSink())

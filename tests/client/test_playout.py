@@ -33,7 +33,7 @@ class Decoder:
     def stretch(self) -> np.ndarray:
         return self._sound("stretch")
 
-    def comfort_noise(self, index: int) -> np.ndarray:
+    def comfort_noise(self, index: int, noise: bytes = b"") -> np.ndarray:
         return self._sound(f"noise {index}")
 
     def skip(self, frame: Frame) -> None:

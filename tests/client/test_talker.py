@@ -5,6 +5,7 @@ import pytest
 from voicelink_client.talker import Talker
 
 from tests.client.fake_codec import FakeEncoder
+from voicelink.frame import Pause
 
 BLOCK = np.full(480, 0.1, np.float32)
 
@@ -28,3 +29,13 @@ def test_indices_go_on_with_time_while_nothing_is_sent(rate_hz: int) -> None:
     assert gap == pytest.approx(480_000 * 22_050 / rate_hz / 256, abs=1)
     indices = [f.index for f in first + second]
     assert indices == sorted(set(indices))
+
+
+def test_pauses_are_told_and_their_indices_go_on_too() -> None:
+    talker = Talker(FakeEncoder(22_050, 32, pauses=True), 22_050)
+    silence, sound = np.zeros(2_560, np.float32), np.full(2_560, 0.1, np.float32)
+    items = [item for block in (sound, silence, sound) for item in talker.push(block, 32)]
+    assert [isinstance(item, Pause) for item in items] == [False] * 10 + [True] * 10 + [False] * 8
+    assert talker.push(silence, 0) == []
+    items += talker.push(silence, 32)
+    assert [item.index for item in items] == [*range(28), *range(38, 48)]

@@ -43,6 +43,7 @@ from voicelink.core.plan import Plan
 from voicelink.core.session import Session
 from voicelink.core.silence import MOST_KEPT
 from voicelink.core.stats import Stats
+from voicelink.frame import Pause
 from voicelink.units import NS_PER_MS, NS_PER_S, frames_to_ns
 from voicelink.wire.media import MAX_BLOCKS, MAX_DISTANCE
 
@@ -235,7 +236,9 @@ def run_random_session(events: int, number: int) -> None:
         session, _to = ways[address]
         what = rng.random()
         if what < 0.35:
-            session.send_frame(frame(index[address], session.send_bits or 8), now_ns)
+            silent = rng.random() < (0.9 if index[address] // 40 % 4 == 0 else 0.0)
+            spoken = frame(index[address], session.send_bits or 8)
+            session.send_frame(Pause(spoken.index, bytes(8)) if silent else spoken, now_ns)
             index[address] += rng.choice((1, 1, 1, 1, rng.randint(1, 20)))
         elif what < 0.355:
             session.set_condition(Condition(muted=rng.random() < 0.3, holding=rng.random() < 0.2), now_ns)

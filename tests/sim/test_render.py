@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from voicelink.codec.bits import unpack_code
 from voicelink.codec.courses import encode_courses
 from voicelink.codec.stream import CALL_SEARCH_ROUNDS
 from voicelink.core.events import LAG_STEPS, ComfortNoise, Conceal, Heal, Play, PlayoutDecision, Skip, Stretch, Wait
-from voicelink.frame import Frame
+from voicelink.frame import Frame, Pause
 from voicelink.sim.call import simulate
 from voicelink.sim.render import aligned, render
 from voicelink.sim.scenario import scenario_from
@@ -65,19 +66,23 @@ def code_frames(codec: Codec, clip: np.ndarray, bits: np.ndarray, rounds: int = 
     return frames
 
 
-def decisions(end: EndTrace, frames: list[Frame]) -> list[PlayoutDecision]:
+def decisions(end: EndTrace, frames: Sequence[Frame | Pause]) -> list[PlayoutDecision]:
     """What the session decided, as it said it."""
-    run, made = 0, list[PlayoutDecision]()
+    run, made, noises = 0, list[PlayoutDecision](), dict(end.noise)
+    noise = b""
     rows = zip(end.kind.tolist(), end.index.tolist(), end.bits.tolist(), end.lag.tolist(), strict=True)
-    for kind, index, bits, lag in rows:
+    for row, (kind, index, bits, lag) in enumerate(rows):
         run = run + 1 if kind == CONCEAL else 0
-        frame = frames[index].truncated(bits) if kind in (PLAY, SKIP, HEAL) else frames[0]
+        noise = noises.get(row, noise)
+        frame = frames[index if kind in (PLAY, SKIP, HEAL) else 0]
+        assert isinstance(frame, Frame)
+        frame = frame.truncated(bits or frame.bits)
         by_kind: dict[int, PlayoutDecision] = {
             PLAY: Play(frame, lag),
             SKIP: Skip(frame),
             HEAL: Heal(frame),
             CONCEAL: Conceal(index, run),
-            COMFORT: ComfortNoise(index),
+            COMFORT: ComfortNoise(index, noise),
             STRETCH: Stretch(),
             WAIT: Wait(),
         }

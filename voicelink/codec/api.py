@@ -53,11 +53,13 @@ class Codec:
         """What both ends of a call must share."""
         return self.info.model_id
 
-    def encoder(self, sample_rate: int = SAMPLE_RATE_HZ, bits: int = 32, rounds: int | None = None) -> Encoder:
+    def encoder(
+        self, sample_rate: int = SAMPLE_RATE_HZ, bits: int = 32, rounds: int | None = None, *, pauses: bool = False
+    ) -> Encoder:
         """A streaming encoder for samples at `sample_rate` Hz.
 
         `rounds` of the encoder search, 0 or more; by default 2, and none for models wider than h = 512, whose search no
-        single core can do in time.
+        single core can do in time. With `pauses` it leaves out what is silence (`Encoder.hear`).
         """
         _check_rate(sample_rate)
         if bits < self.info.min_bits:
@@ -67,7 +69,7 @@ class Codec:
             )
         if rounds is None:
             rounds = SEARCH_ROUNDS if self.info.hidden <= SEARCHED_HIDDEN else 0
-        return Encoder(self.engine, sample_rate, bits, rounds)
+        return Encoder(self.engine, sample_rate, bits, rounds, pauses=pauses)
 
     def decoder(self) -> Decoder:
         """A streaming decoder; it gives 22 050 Hz."""

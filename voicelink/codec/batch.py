@@ -52,6 +52,8 @@ class Stream:
     """[frames, 64]; of each frame. May be shared between streams."""
     lag: NDArray[np.uint8] | None = None
     """[n]; how far what is heard of a frame played lies before it; None for nowhere."""
+    noise: Sequence[bytes] | None = None
+    """[n]; what the sender told of its background, for steps of comfort noise; b"" for nothing; None for never."""
 
 
 def decode_streams(codec: Codec, streams: Sequence[Stream], progress: Progress | None = None) -> list[Array]:
@@ -101,8 +103,9 @@ def _performed(engine: Engine, stream: Stream, mels: list[Array]) -> Steps[None]
     """All steps of a stream; what is to be heard goes to `mels`."""
     state = decoding.initial(engine)
     lags = stream.lag if stream.lag is not None else np.zeros(len(stream.steps), np.uint8)
-    rows = zip(stream.steps.tolist(), stream.frame.tolist(), stream.bits.tolist(), lags.tolist(), strict=True)
-    for kind, index, bits, lag in rows:
+    noises = stream.noise if stream.noise is not None else [b""] * len(stream.steps)
+    columns = (stream.steps.tolist(), stream.frame.tolist(), stream.bits.tolist(), lags.tolist(), noises)
+    for kind, index, bits, lag, noise in zip(*columns, strict=True):
         if kind in (PLAY, SKIP):
             mel, state = yield from decoding.play(state, index, _code(stream, index, bits), bits, lag)
         elif kind == CONCEAL:
@@ -110,7 +113,7 @@ def _performed(engine: Engine, stream: Stream, mels: list[Array]) -> Steps[None]
         elif kind == STRETCH:
             mel, state = yield from decoding.stretch(state)
         elif kind == COMFORT:
-            mel, state = yield from decoding.comfort_noise(state, index)
+            mel, state = yield from decoding.comfort_noise(state, index, noise)
         elif kind == HEAL and index < len(stream.codes):
             state = decoding.heal(state, index, _code(stream, index, bits))
         if kind not in (PAUSE, SKIP, HEAL):

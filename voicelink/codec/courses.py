@@ -27,7 +27,8 @@ def encode_courses(
 ) -> list[Array]:
     """Codes of `speech`, float32 [n] at 22 050 Hz with silence after it, for each course: float32 [T, 64].
 
-    A course holds the bits of each frame, uint8 [T]; values of a code are 0, 1, or 0.5 for bits that are not sent.
+    A course holds the bits of each frame, uint8 [T]; 0 where none is coded, and the coder stands still. Values of a
+    code are 0, 1, or 0.5 for bits that are not sent.
     """
     if not courses:
         return []
@@ -40,16 +41,20 @@ def encode_courses(
     masks = np.stack([sent_mask(bits) for bits in range(MAX_BITS_PER_FRAME + 1)])
     codes = np.full((longest, len(courses), MAX_BITS_PER_FRAME), UNSENT, np.float32)
     state = np.repeat(codec.engine.coder_state(), len(courses), axis=0)
-    for t, window in enumerate(_windows(speech, longest)):
+    for t, window in enumerate(windows(speech, longest)):
         mel = np.repeat(log_mel_frame(window)[None], len(courses), axis=0)
         sent = masks[wanted[:, t]]
-        code, _, state = codec.engine.encode_step(mel, sent, state, rounds)
+        talks = wanted[:, t, None] > 0
+        if not talks.any():
+            continue
+        code, _, after = codec.engine.encode_step(mel, sent, state, rounds)
+        state = np.where(talks, after, state)
         codes[t] = np.where(sent > 0, code > 0.5, np.float32(UNSENT))
     return [np.ascontiguousarray(codes[: len(course), i]) for i, course in enumerate(courses)]
 
 
-def _windows(speech: NDArray[np.float32], frames: int) -> list[NDArray[np.float32]]:
-    """Scaled windows of the front end, as a streaming encoder cuts them."""
+def windows(speech: NDArray[np.float32], frames: int) -> list[NDArray[np.float32]]:
+    """Scaled windows of the front end, one a frame, as a streaming encoder cuts them from `speech` and silence."""
     samples = np.zeros((frames + 2) * FRAME_SAMPLES, np.float32)
     samples[: min(len(speech), len(samples))] = speech[: len(samples)]
     scaled = samples * np.float32(INPUT_SCALE)

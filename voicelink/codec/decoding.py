@@ -22,6 +22,7 @@ import numpy as np
 from voicelink.codec.bits import sent_mask
 from voicelink.codec.concealment import expected_code, fade, initial_comfort, is_quiet, toward_comfort, track_comfort
 from voicelink.codec.engine import Array, Engine
+from voicelink.codec.pauses import spread
 from voicelink.units import MAX_BITS_PER_FRAME
 
 #: Parts of a frame in which a lag counts, as `core.events.LAG_STEPS`.
@@ -128,8 +129,8 @@ def stretch(state: CoderState) -> Steps[tuple[Array, CoderState]]:
     return state.mel, state
 
 
-def comfort_noise(state: CoderState, index: int) -> Steps[tuple[Array, CoderState]]:
-    """A slot of announced silence in place of frame `index`: the background.
+def comfort_noise(state: CoderState, index: int, noise: bytes = b"") -> Steps[tuple[Array, CoderState]]:
+    """A slot of announced silence in place of frame `index`: the background, as `noise` tells it where it does.
 
     The coder stands still, as the sender's does: guesses made before the silence was known are taken back.
     """
@@ -137,8 +138,9 @@ def comfort_noise(state: CoderState, index: int) -> Steps[tuple[Array, CoderStat
     past = state.past
     while past and past[-1].code is None:
         state, past = state._replace(state=past[-1].state), past[:-1]
-    mel = toward_comfort(state.mel, state.comfort)
-    return mel, state._replace(mel=mel, concealed=0, expected=index + 1, past=(), dirty=0)
+    comfort = spread(noise, state.comfort) if noise else state.comfort
+    mel = toward_comfort(state.mel, comfort)
+    return mel, state._replace(mel=mel, comfort=comfort, concealed=0, expected=index + 1, past=(), dirty=0)
 
 
 def run(engine: Engine, steps: Steps[T]) -> T:

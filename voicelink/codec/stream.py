@@ -17,9 +17,10 @@ from voicelink.codec.bits import pack_code, sent_mask, unpack_code
 from voicelink.codec.decoding import CoderState, Steps
 from voicelink.codec.engine import Array, Engine
 from voicelink.codec.mel import INPUT_SCALE, PAD_LEFT, PAD_RIGHT, log_mel_frame
+from voicelink.codec.pauses import PauseDetector
 from voicelink.codec.vocoder import Vocoder, VocoderState
 from voicelink.errors import LocalProtocolError
-from voicelink.frame import Frame
+from voicelink.frame import Frame, Pause
 from voicelink.units import FRAME_SAMPLES, MAX_BITS_PER_FRAME, SAMPLE_RATE_HZ, WINDOW_SAMPLES
 
 #: Rounds of the encoder search where nothing else is asked: 2 of at most 3 that still improve speech.
@@ -35,6 +36,9 @@ class Encoder:
     the encoder search (`codec.search`), which trade processor time for quality.
 
     The first 256 samples before the stream are its reflection, as offline; `flush` reflects the end.
+
+    With `pauses` frames in which nothing is said are left out, and the coder stands still meanwhile, as a decoder does
+    over announced silence: `hear` tells of them.
     """
 
     def __init__(
@@ -43,11 +47,14 @@ class Encoder:
         sample_rate: int = SAMPLE_RATE_HZ,
         bits: int = MAX_BITS_PER_FRAME,
         rounds: int = SEARCH_ROUNDS,
+        *,
+        pauses: bool = False,
     ) -> None:
         self._engine = engine
         self.rounds = rounds
         self._resampler = StreamResampler(sample_rate, SAMPLE_RATE_HZ) if sample_rate != SAMPLE_RATE_HZ else None
         self.bits = bits
+        self._pauses = PauseDetector() if pauses else None
         self._state = engine.coder_state()
         self._index = 0
         self._begun = self._ended = False
@@ -67,6 +74,10 @@ class Encoder:
 
     def push(self, block: NDArray[np.float32]) -> list[Frame]:
         """Take any number of samples, float32 [n] in +-1 at the stream's rate; return the frames they complete."""
+        return [frame for frame in self.hear(block) if isinstance(frame, Frame)]
+
+    def hear(self, block: NDArray[np.float32]) -> list[Frame | Pause]:
+        """As `push`, with a Pause for each frame that was left out."""
         if self._ended:
             raise LocalProtocolError("push after flush: make a new encoder for a new stream")
         if self._resampler is not None:
@@ -80,12 +91,12 @@ class Encoder:
         tail = self._resampler.flush() if self._resampler is not None else np.zeros(0, np.float32)
         frames = self._take(tail)
         self._ended = True
-        return frames + self._reflect_end()
+        return [frame for frame in frames + self._reflect_end() if isinstance(frame, Frame)]
 
-    def _take(self, block: NDArray[np.float32]) -> list[Frame]:
+    def _take(self, block: NDArray[np.float32]) -> list[Frame | Pause]:
         return self._feed(np.asarray(block, np.float32) * np.float32(INPUT_SCALE))
 
-    def _feed(self, scaled: NDArray[np.float32]) -> list[Frame]:
+    def _feed(self, scaled: NDArray[np.float32]) -> list[Frame | Pause]:
         """Add scaled samples and code every frame whose window is complete.
 
         `_pending` starts at sample 256t-256 of the next frame t once the left reflection stands before it.
@@ -96,13 +107,13 @@ class Encoder:
                 return []
             self._begun = True
             self._pending = np.concatenate([self._pending[PAD_LEFT:0:-1], self._pending])
-        frames = []
+        frames: list[Frame | Pause] = []
         while len(self._pending) >= WINDOW_SAMPLES:
             frames.append(self._code(self._pending[:WINDOW_SAMPLES]))
             self._pending = self._pending[FRAME_SAMPLES:]
         return frames
 
-    def _reflect_end(self) -> list[Frame]:
+    def _reflect_end(self) -> list[Frame | Pause]:
         """Pad with zeros to whole frames (three at least), reflect 512 samples, code what is left."""
         uncoded = len(self._pending) - (PAD_LEFT if self._begun else 0)
         if not uncoded:
@@ -113,12 +124,13 @@ class Encoder:
         frames += self._feed(self._pending[-2 : -2 - PAD_RIGHT : -1])
         return frames[:frames_left]
 
-    def _code(self, window: NDArray[np.float32]) -> Frame:
-        mel = log_mel_frame(window)[None]
-        code, _, self._state = self._engine.encode_step(mel, self._sent, self._state, self.rounds)
-        frame = pack_code(self._index, code[0], self._bits)
+    def _code(self, window: NDArray[np.float32]) -> Frame | Pause:
+        mel, index, pauses = log_mel_frame(window), self._index, self._pauses
         self._index += 1
-        return frame
+        if pauses is not None and pauses.step(mel):
+            return Pause(index, pauses.noise)
+        code, _, self._state = self._engine.encode_step(mel[None], self._sent, self._state, self.rounds)
+        return pack_code(index, code[0], self._bits)
 
 
 class DecoderState(NamedTuple):
@@ -158,9 +170,10 @@ class Decoder:
         block, self.state = self._sound(decoding.stretch(self.state.coder), self.state)
         return block
 
-    def comfort_noise(self, index: int) -> NDArray[np.float32]:
-        """A slot of silence that the sender announced, in place of frame `index`."""
-        block, self.state = self._sound(decoding.comfort_noise(self.state.coder, index), self.state)
+    def comfort_noise(self, index: int, noise: bytes = b"") -> NDArray[np.float32]:
+        """A slot of silence that the sender announced, in place of frame `index`; `noise` as in a Pause, where it
+        told what the background is like."""
+        block, self.state = self._sound(decoding.comfort_noise(self.state.coder, index, noise), self.state)
         return block
 
     def skip(self, frame: Frame) -> None:

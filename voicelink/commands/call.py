@@ -75,6 +75,10 @@ class CallOptions:
         bool | None,
         typer.Option("--fixed/--adaptive", help="Bits, bundling and redundancy stay as set (default: they adapt)."),
     ] = None
+    dtx: Annotated[
+        bool | None,
+        typer.Option("--dtx/--no-dtx", help="Send next to nothing while you say nothing, which shows (default: no)."),
+    ] = None
     wire_kbps: Annotated[
         float | None, typer.Option(metavar="KBPS", help="Most to send, kbit/s, IP and UDP headers counted.")
     ] = None
@@ -106,6 +110,7 @@ class CallOptions:
             "session.redundancy": self.redundancy,
             "session.wire_kbps": self.wire_kbps,
             "session.fixed": self.fixed,
+            "session.dtx": self.dtx,
             "session.target_late_rate": self.late,
             "keys.folder": self.keys,
             "keys.passphrase": _ask_passphrase() if self.passphrase == "-" else self.passphrase,
@@ -254,7 +259,7 @@ def _run(
         source, sink = microphone(settings.audio.input, cleaner), loudspeaker(settings.audio.output)
         record = Path(settings.audio.record) if settings.audio.record else None
         recorder = Recorder(record, source.rate_hz) if record else None
-        engine = Engine(model, source, sink, recorder=recorder, cleaner=cleaner)
+        engine = Engine(model, source, sink, recorder=recorder, cleaner=cleaner, dtx=plan.session.dtx)
         controls = Controls(settings.session.target_late_rate)
         view, show = _view(common, options.headless, controls, label.removesuffix(".local") or target or "")
         tones = not options.quiet_tones and is_device(settings.audio.output)

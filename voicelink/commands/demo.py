@@ -32,6 +32,9 @@ class PathOptions:
         bool | None,
         typer.Option("--fixed/--adaptive", help="Bits, bundling and redundancy stay as set (default: they adapt)."),
     ] = None
+    dtx: Annotated[
+        bool | None, typer.Option("--dtx/--no-dtx", help="Send next to nothing in pauses of speech (default: no).")
+    ] = None
     wire_kbps: Annotated[
         float | None, typer.Option(metavar="KBPS", help="Most to send each way, kbit/s, IP and UDP headers counted.")
     ] = None
@@ -48,6 +51,7 @@ class PathOptions:
             "session.redundancy": self.redundancy,
             "session.wire_kbps": self.wire_kbps,
             "session.fixed": self.fixed,
+            "session.dtx": self.dtx,
         }
 
 

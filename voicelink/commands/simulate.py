@@ -50,6 +50,9 @@ class CallOptions:
         bool | None,
         typer.Option("--fixed/--adaptive", help="Bits, bundling and redundancy stay as set (default: they adapt)."),
     ] = None
+    dtx: Annotated[
+        bool | None, typer.Option("--dtx/--no-dtx", help="Send next to nothing in pauses of speech (default: no).")
+    ] = None
     wire_kbps: Annotated[
         float | None, typer.Option(metavar="KBPS", help="Most to send each way, kbit/s, IP and UDP headers counted.")
     ] = None
@@ -75,6 +78,7 @@ class CallOptions:
             "redundancy_distance": self.distance,
             "wire_kbps": self.wire_kbps,
             "fixed": self.fixed,
+            "dtx": self.dtx,
             "target_late_rate": self.late,
             "playout_delay_ms": None if self.playout_delay is None else round(self.playout_delay),
             "drift_ppm": self.drift,
@@ -126,7 +130,7 @@ def simulate(
         _make_folder(out)
     said = _clips(source or [], made.seconds) if audio else {}
     model = load_for_rendering(common, codec) if audio else None
-    trace, figures = _run(made)
+    trace, figures = _run(made, said)
     if model is not None:
         heard = _render(trace, said, model)
         figures |= {"estoi": _scores(trace, said, heard), "model_id": model.model_id}
@@ -151,12 +155,15 @@ def load_for_rendering(common: Common, codec: CodecOptions) -> Codec:
 
 
 # ---- stages --------------------------------------------------------------------------------------
-def _run(scenario: Scenario) -> tuple[Trace, dict[str, Any]]:
+def _run(scenario: Scenario, said: dict[str, Sound]) -> tuple[Trace, dict[str, Any]]:
     from voicelink.sim.call import simulate as run  # noqa: PLC0415
+    from voicelink.sim.render import speech_of  # noqa: PLC0415
 
+    clips = [said[f"{name}_said"] for name in NAMES] if said and scenario.dtx else []
+    speech = (speech_of(clips[0]), speech_of(clips[1])) if clips else None
     begin, cpu = time.perf_counter(), time.process_time()
     with shown_progress("simulating", scenario.seconds > 600) as progress:
-        trace = run(scenario, progress)
+        trace = run(scenario, progress, speech)
     wall_s, cpu_s = time.perf_counter() - begin, time.process_time() - cpu
     figures = trace.summary() | {
         "speed_x": round(trace.seconds / wall_s, 1),

@@ -34,8 +34,8 @@ class Arrivals:
         """Packets that should have come, judged by the highest counter."""
         return self._highest - self._base + 1
 
-    def take(self, counter: int, media_ns: int, size_bytes: int, now_ns: int) -> bool:
-        """Book a packet whose first new frame is at `media_ns`; False where it is to be dropped."""
+    def take(self, counter: int, media_ns: int | None, size_bytes: int, now_ns: int) -> bool:
+        """Book a packet whose first new frame is at `media_ns`, None for a pause; False where it is to be dropped."""
         if counter > self._highest + MAX_JUMP:
             if counter != self._suspect:
                 self._suspect = counter + 1
@@ -49,7 +49,8 @@ class Arrivals:
         self._stats.bytes_received += size_bytes
         expected = self._highest - self._base + 1
         self._stats.packets_lost = max(0, expected - self._stats.packets_received)
-        self._update_jitter(media_ns, now_ns)
+        if media_ns is not None:
+            self._update_jitter(media_ns, now_ns)
         return True
 
     def _first_time(self, counter: int) -> bool:

@@ -230,6 +230,8 @@ class ComfortNoise:
     """
 
     index: int
+    noise: bytes = b""
+    """What the sender told of its background (NOISE_BYTES, see `codec/pauses.py`); empty where it told nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,12 +40,17 @@ class PathWatch:
         self._burst_x16 = 0  # half frames
         self._lossy = 0  # eighths: how much loss the last feedbacks told of
         self._next_counter = self._next_index = 0
+        self._paused = False  # the packet before the next one was a pause
         self._urgent_until_ns = 0
         self.interval_ns = INTERVAL_NS
         """Time between two feedbacks; to be shorter where they get lost."""
 
     def packet(self, packet: MediaPacket, first: int, counter: int, size_bytes: int, now_ns: int) -> None:
-        """A media packet came for the first time; its first new frame is `first`."""
+        """A media packet came for the first time; its first new frame is `first`.
+
+        One of a pause leaves when the frame before its index would have been coded, so that it tells of the path's
+        delay as others do; frames that were never sent are no gap.
+        """
         end = first + len(packet.frames)
         self._bytes += size_bytes + IP_UDP_HEADER_BYTES
         self._count += 1
@@ -53,8 +58,9 @@ class PathWatch:
         if self._fastest_ns is None or transit_ns < self._fastest_ns:
             self._fastest_ns = transit_ns
         if counter >= self._next_counter:
-            if counter > self._next_counter and not packet.spurt and self._next_index:
-                self._gap(first - self._next_index)
+            if counter > self._next_counter and not (packet.spurt or self._paused) and self._next_index:
+                self._gap(first - self._next_index - (0 if packet.pause is None else packet.pause.since))
+            self._paused = packet.pause is not None
             self._next_counter, self._next_index = counter + 1, end
 
     def due(self, now_ns: int) -> Feedback | None:

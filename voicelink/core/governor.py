@@ -20,6 +20,8 @@ FORGET_NS: Final = 16 * NS_PER_S
 #: Steps in which loss (millionths) and bursts (half frames) count for a plan, so that it does not change all the time.
 _LOSSES: Final = (0, 10_000, 20_000, 35_000, 50_000, 75_000, 100_000, 150_000, 200_000, 250_000, 300_000, 400_000)
 _BURSTS: Final = (0, 8, 12, 16, 24, 32, 48, 64, 96)
+#: So long after the talker was silent feedback is of no use for the rate: little was sent in the time that it tells of.
+PAUSE_NS: Final = 2 * INTERVAL_NS
 #: Budgets count in steps of so many bit/s.
 _BUDGET_STEP: Final = 200
 #: Under this budget reports come more rarely.
@@ -46,6 +48,7 @@ class Governor:
         self._known_ns = 1
         self._feedback: tuple[int, int] | None = None
         self._feedback_ns = 0
+        self._paused_ns: int | None = None
         self._sent_bytes = 0
         self.plan = self._planned()
 
@@ -80,11 +83,19 @@ class Governor:
                 return False
             lost = min(due, max(0, due - ((feedback.received - before[0]) & 0xFFFF)))
             sent_bps = (sent - self._sent_bytes) * 8 * NS_PER_S // elapsed_ns if elapsed_ns else 0
-            self._rate.on_feedback(feedback, lost, due, sent_bps, self.plan.packet_bytes, self._lost_x // 1000, now_ns)
+            if self._paused_ns is not None and now_ns - self._paused_ns < PAUSE_NS:
+                self._rate.hear(now_ns)
+            else:
+                loss = self._lost_x // 1000
+                self._rate.on_feedback(feedback, lost, due, sent_bps, self.plan.packet_bytes, loss, now_ns)
             if self._rate.verdict is Verdict.CLEAR:
                 self._learn(lost, due, feedback.burst_half_frames, elapsed_ns)
         self._feedback_ns, self._sent_bytes = now_ns, sent
         return self._plan_again()
+
+    def pause(self, now_ns: int) -> None:
+        """Nothing is said now: feedback that may tell of this time does not show what would come through."""
+        self._paused_ns = now_ns
 
     def holds(self, now_ns: int) -> bool:
         """Whether packets are to be left out, for a moment, so that a long queue drains."""

@@ -8,6 +8,7 @@ or silence, is where it costs nothing.
 When a frame is missing at its slot:
 
 * where later ones are there, it was lost or overtaken: its slot is concealed, and media time goes on;
+* where a silence that was announced begins later, too;
 * where nothing is there, nobody can know. The slot is concealed and media time *waits*. If the frame comes after all it
   is played, and nothing of the speech is gone: the delay has grown, and is worked off. If a later one comes, the slots
   that waited stand for those lost before it.
@@ -77,6 +78,7 @@ class JitterBuffer:
         self._heals: deque[Frame] = deque()
         self._scale = TimeScale()
         self._silence = Silence()
+        self._noise = b""
         self._hurry = False
         self._late_packets = 0
         self._late_since_ns = 0
@@ -123,12 +125,14 @@ class JitterBuffer:
             self._hold(frame, now_ns)
         self._newest = max(self._newest, new[-1].index)
 
-    def announce_silence(self, first_index: int, now_ns: int) -> None:
+    def announce_silence(self, first_index: int, now_ns: int, noise: bytes = b"") -> None:
         """From frame `first_index` on nothing will be sent until a packet with `talk_spurt_start`.
 
-        Slots from there on are comfort noise and not concealed. Where the announcement is lost, the slots are concealed
-        (which fades to comfort noise as well) until the talk spurt starts. May be repeated.
+        Slots from there on are comfort noise (`noise`, where the sender told what it is like) and not concealed. Where
+        the announcement is lost, the slots are concealed (which fades to comfort noise as well) until the talk spurt
+        starts. May be repeated.
         """
+        self._noise = noise
         if self._next is not None and first_index > self._newest:
             self._silence.begin(first_index)
 
@@ -137,7 +141,9 @@ class JitterBuffer:
         assert self._next is not None
         self._silence.end(first, self._newest)
         if self._newest < first < self._next:
-            self._next = max(first, self._newest + 1)
+            self._next = back = max(first, self._newest + 1)
+            for index in [index for index in self._missing if index >= back]:
+                del self._missing[index]
 
     def _hold(self, frame: Frame, now_ns: int) -> bool:
         """Keep a frame until its slot, or to heal with; True where this index was not known before."""
@@ -199,8 +205,8 @@ class JitterBuffer:
         if self._heals:
             self._stats.frames_healed += 1
             return Heal(self._heals.popleft())
-        if self._waited and self._held and index not in self._held:
-            index = self._charge(min(self._held) - index)
+        if self._waited and index not in self._held and (known := self._known_after(index)) is not None:
+            index = self._charge(known - index)
         above_ns = now_ns - frames_to_ns(index) - base_ns - estimator.target_ns
         if not self._started:
             if above_ns < 0:
@@ -234,7 +240,7 @@ class JitterBuffer:
         if self._silence.left(index):
             return self._comfort(index, above_ns)
         self._scale.reset()
-        if not self._held:
+        if self._known_after(index) is None:
             self._waited += 1
             return self._conceal(index + self._waited - 1)
         if above_ns > HIGH_NS:  # a frame that is not there is the best one to leave out
@@ -247,8 +253,15 @@ class JitterBuffer:
             self._pass_over(index)
         return self._conceal(index)
 
+    def _known_after(self, index: int) -> int | None:
+        """What is next of what is known to follow a missing frame: one that is held, or a silence; None for nothing."""
+        if self._held:
+            return min(self._held)
+        begins = self._silence.open_from
+        return begins if begins is not None and begins > index else None
+
     def _charge(self, gap: int) -> int:
-        """Slots that waited stand for the `gap` frames missing before the next one held.
+        """Slots that waited stand for the `gap` frames missing before what is known to come next.
 
         One slot of a silence is left, so that the decoder hears of it. Returns the frame that is now due.
         """
@@ -332,7 +345,7 @@ class JitterBuffer:
             self._next = index + 1
         self._stats.frames_comfort += 1
         self._run = 0
-        return ComfortNoise(index)
+        return ComfortNoise(index, self._noise)
 
     def _conceal(self, index: int) -> Conceal:
         self._run += 1

@@ -14,7 +14,7 @@ from voicelink.core.plan import Plan, fixed_plan
 from voicelink.core.sender import Sender
 from voicelink.core.stats import Stats
 from voicelink.errors import LocalProtocolError
-from voicelink.frame import Frame
+from voicelink.frame import Frame, Pause
 from voicelink.settings import SessionSettings
 from voicelink.units import NS_PER_MS, frames_to_ns
 from voicelink.wire.media import Feedback, MediaPacket
@@ -35,8 +35,12 @@ class Media:
         self._watch = PathWatch(self._arrivals, self._buffer) if agreed.feedback else None
         self._expected_index = 0
 
-    def send(self, frame: Frame, now_ns: int) -> list[bytes]:
-        """Bodies of the packets that are complete with `frame`. Raises LocalProtocolError."""
+    def send(self, frame: Frame | Pause, now_ns: int) -> list[bytes]:
+        """Bodies of the packets that are complete with `frame`, or due in a pause. Raises LocalProtocolError."""
+        if isinstance(frame, Pause):
+            if self._governor is not None:
+                self._governor.pause(now_ns)
+            return self._booked(self._sender.pause(frame), now_ns)
         if not self._agreed.bits_min <= frame.bits <= self._agreed.bits_max:
             raise LocalProtocolError(
                 f"a frame of {frame.bits} bits where the call agreed on "
@@ -50,9 +54,9 @@ class Media:
         return self._booked(self._sender.flush(), now_ns)
 
     def _booked(self, packets: list[MediaPacket], now_ns: int) -> list[bytes]:
-        if self._governor is not None and self._governor.holds(now_ns):
+        if not packets or (self._governor is not None and self._governor.holds(now_ns)):
             return []
-        if self._watch is not None and packets and (told := self._watch.due(now_ns)) is not None:
+        if self._watch is not None and (told := self._watch.due(now_ns)) is not None:
             packets[-1] = replace(packets[-1], feedback=told)
         if self._governor is not None:
             self._follow(self._governor.handle_time(now_ns))
@@ -66,7 +70,8 @@ class Media:
     def receive(self, packet: MediaPacket, counter: int, size_bytes: int, now_ns: int) -> None:
         """Book a packet and hold its frames; `size_bytes` is the whole datagram's."""
         first = unwrap(packet.first_index, self._expected_index)
-        if not self._arrivals.take(counter, frames_to_ns(first), size_bytes, now_ns):
+        media_ns = frames_to_ns(first) if packet.pause is None else None
+        if not self._arrivals.take(counter, media_ns, size_bytes, now_ns):
             return
         self._expected_index = first + len(packet.frames)
         if self._watch is not None:
@@ -77,7 +82,7 @@ class Media:
         if packet.pause is not None:
             if old:
                 self._buffer.insert(old, (), now_ns)
-            self._buffer.announce_silence(first - packet.pause.since, now_ns)
+            self._buffer.announce_silence(first - packet.pause.since, now_ns, packet.pause.noise)
             return
         new = [Frame(first + i, packet.bits, payload) for i, payload in enumerate(packet.frames)]
         self._buffer.insert(new, old, now_ns, talk_spurt_start=packet.spurt)

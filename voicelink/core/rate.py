@@ -99,10 +99,7 @@ class RateControl:
     ) -> None:
         """`lost` of `due` packets are missing since the feedback before, while `sent_bps` were sent in packets of about
         `packet_bytes` (both with headers); `loss` is the path's over a longer time, thousandths."""
-        if self._before_silence_bps:
-            self.budget_bps, self._before_silence_bps = max(self.budget_bps, self._before_silence_bps), 0
-            self._rose_ns = now_ns
-        self._heard_ns = now_ns
+        self.hear(now_ns)
         came_bps = self._came(feedback.rate_100bps * 100)
         packet_ms = packet_bytes * 8_000 // max(came_bps, self._floor_bps // 2)
         losing = 1000 * lost >= QUEUE_LOSS * due and lost > 0
@@ -121,6 +118,13 @@ class RateControl:
                 self._too_much_bps, self._step_ns = 0, STEP_NS
             if not self._begin_trial(loss, sent_bps, now_ns):
                 self._rise(now_ns)
+
+    def hear(self, now_ns: int) -> None:
+        """Some feedback came."""
+        if self._before_silence_bps:
+            self.budget_bps, self._before_silence_bps = max(self.budget_bps, self._before_silence_bps), 0
+            self._rose_ns = now_ns
+        self._heard_ns = now_ns
 
     def handle_time(self, now_ns: int) -> None:
         """Notice that no feedback comes; to be called now and then while something is sent."""

@@ -7,9 +7,12 @@ from typing import Final
 
 from voicelink.core.plan import Plan, Repeat
 from voicelink.errors import LocalProtocolError
-from voicelink.frame import Frame
-from voicelink.wire.media import MAX_BLOCK_FRAMES, MAX_DISTANCE, Block, MediaPacket
+from voicelink.frame import Frame, Pause
+from voicelink.wire.media import MAX_BLOCK_FRAMES, MAX_DISTANCE, MAX_SINCE, Block, MediaPacket, PauseNotice
 
+#: Frames from a pause's first notice to its second, which is there in case the first gets lost, and between the others:
+#: a little more than the time between two feedbacks, so that each can carry one.
+SOON, EVERY = 4, 36
 _HISTORY: Final = MAX_DISTANCE + MAX_BLOCK_FRAMES
 
 
@@ -21,6 +24,9 @@ class Sender:
         self._bundle: list[Frame] = []
         self._history: deque[Frame] = deque(maxlen=_HISTORY)  # consecutive, up to the bundle
         self._last_index = -1
+        self._paused_from: int | None = None
+        self._notices = self._notice_due = 0
+        self._spurt = False
 
     def push(self, frame: Frame) -> list[MediaPacket]:
         """The packets that are complete with `frame`: mostly none or one.
@@ -31,16 +37,45 @@ class Sender:
         if frame.index <= self._last_index:
             raise LocalProtocolError(f"frame {frame.index} after frame {self._last_index}; indices must rise")
         done, bundle = [], self._bundle
-        follows = frame.index == self._last_index + 1
+        spurt = self._paused_from is not None
+        follows = frame.index == self._last_index + 1 and not spurt
         if bundle and (frame.bits != bundle[0].bits or not follows):
             done.append(self._close())
         if not follows:
             self._history.clear()
+        if spurt:
+            self._spurt, self._paused_from = True, None
         self._bundle.append(frame)
         self._last_index = frame.index
         if len(self._bundle) >= self.plan.frames:
             done.append(self._close())
         return done
+
+    def pause(self, pause: Pause) -> list[MediaPacket]:
+        """The packets that are due where frame `pause.index` is silence: mostly none.
+
+        What waited leaves with the first one. The first two repeat the last frames, where the plan repeats any.
+        Raises LocalProtocolError as `push`.
+        """
+        index = pause.index
+        if index <= self._last_index:
+            raise LocalProtocolError(f"a pause at frame {index} after frame {self._last_index}; indices must rise")
+        done = self.flush()
+        if self._paused_from is None:
+            if index != self._last_index + 1:
+                self._history.clear()
+            self._paused_from, self._notices, self._notice_due = index, 0, index
+        if index >= self._notice_due:
+            self._notices += 1
+            self._notice_due = index + (SOON if self._notices == 1 else EVERY)
+            done.append(self._notice(index + 1, index + 1 - self._paused_from, pause.noise))
+        self._last_index = index
+        return done
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the talker is silent."""
+        return self._paused_from is not None
 
     @property
     def next_index(self) -> int:
@@ -56,7 +91,17 @@ class Sender:
         blocks = self._blocks(repeats) if repeats else ()
         self._history.extend(new)
         self._bundle = []
-        return MediaPacket(new[0].index & 0xFFFF, new[0].bits, tuple([f.payload for f in new]), blocks)
+        spurt, self._spurt = self._spurt, False
+        return MediaPacket(new[0].index & 0xFFFF, new[0].bits, tuple([f.payload for f in new]), blocks, spurt)
+
+    def _notice(self, next_index: int, since: int, noise: bytes) -> MediaPacket:
+        repeats, history = self.plan.repeats, self._history
+        blocks: tuple[Block, ...] = ()
+        if repeats and history and self._notices <= 2 and since <= MAX_DISTANCE:
+            frames = [history[i] for i in range(max(0, len(history) - MAX_BLOCK_FRAMES), len(history))]
+            bits = min(repeats[0].bits, *(f.bits for f in frames))
+            blocks = (Block(since, bits, tuple([f.truncated(bits).payload for f in frames])),)
+        return MediaPacket(next_index & 0xFFFF, 0, (), blocks, pause=PauseNotice(min(since, MAX_SINCE), noise))
 
     def _blocks(self, repeats: tuple[Repeat, ...]) -> tuple[Block, ...]:
         """What there is of the frames to be repeated before those of the bundle."""

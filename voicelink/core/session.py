@@ -20,7 +20,7 @@ from voicelink.core.signalling import Signalling
 from voicelink.core.states import State
 from voicelink.core.stats import Stats
 from voicelink.errors import ControlError, LocalProtocolError, PacketError
-from voicelink.frame import Frame
+from voicelink.frame import Frame, Pause
 from voicelink.secure.identity import Credentials, Identity
 from voicelink.secure.seal import ENCRYPTED, Protection, ReplayError
 from voicelink.settings import Address, SessionSettings
@@ -148,8 +148,9 @@ class Session:
         if self._report_ns is not None and self._report_ns <= now_ns:
             self._send_report(now_ns)
 
-    def send_frame(self, frame: Frame, now_ns: int) -> None:
-        """Send one coded frame; packets leave when `agreed.frames_per_packet` frames are together.
+    def send_frame(self, frame: Frame | Pause, now_ns: int) -> None:
+        """Send one coded frame; packets leave when `agreed.frames_per_packet` frames are together. A Pause in its place
+        is told of when it is the first after a frame, and then more and more rarely.
 
         Dropped in silence after the call's end and where nothing is to be sent (`send_bits`): the codec thread cannot
         know yet. Raises LocalProtocolError before Connected, for bits outside the agreed range, and for an index not

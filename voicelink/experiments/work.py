@@ -24,7 +24,7 @@ from voicelink.experiments import metrics, network, peers
 from voicelink.experiments.clips import Clip
 from voicelink.experiments.plan import OURS
 from voicelink.sim.call import simulate
-from voicelink.sim.render import aligned, render
+from voicelink.sim.render import aligned, render, speech_of
 from voicelink.sim.scenario import Scenario
 from voicelink.sim.trace import Trace
 from voicelink.units import SAMPLE_RATE_HZ
@@ -82,7 +82,7 @@ def run_unit(unit: Unit) -> Outcome:
     """Do a piece of work. What goes wrong in a job is told in its row, not raised."""
     with _ONE_AT_A_TIME:
         outcome = Outcome([])
-        traces = [_attempt(simulate, replace(job.scenario, seed=job.seed)) for job in unit.jobs]
+        traces = [_attempt(_simulated, unit, replace(job.scenario, seed=job.seed)) for job in unit.jobs]
         heard = _heard(unit, traces)
         for job, trace, sound in zip(unit.jobs, traces, heard, strict=True):
             row, files = _attempt_row(unit, job, trace, sound)
@@ -103,6 +103,14 @@ def _attempt(function: Any, *arguments: Any) -> Any:
         return function(*arguments)
     except Exception as error:
         return error
+
+
+def _simulated(unit: Unit, scenario: Scenario) -> Trace:
+    """The call; where pauses are left out, those of the clip."""
+    if not scenario.dtx or unit.clip is None:
+        return simulate(scenario)
+    speech = speech_of(unit.clip.said(scenario.seconds))
+    return simulate(scenario, speech=(speech, speech))
 
 
 def _heard(unit: Unit, traces: list[Any]) -> list[Any]:

@@ -21,7 +21,7 @@ from voicelink.core.events import Condition, Ended, Event, PlayoutDecision
 from voicelink.core.session import Session
 from voicelink.core.stats import Stats
 from voicelink.errors import LocalProtocolError
-from voicelink.frame import Frame
+from voicelink.frame import Frame, Pause
 from voicelink.net.address import address_towards, bind_udp, mark, plain, resolve
 from voicelink.net.port import DatagramPort, Deadline, Impairment
 from voicelink.secure.identity import Credentials
@@ -145,8 +145,8 @@ class SessionDriver:
         self._over = isinstance(event, Ended)
         return event
 
-    def send_frame(self, frame: Frame) -> None:
-        """Send one coded frame. Any thread. As Session.send_frame."""
+    def send_frame(self, frame: Frame | Pause) -> None:
+        """Send one coded frame, or a pause. Any thread. As Session.send_frame."""
         with self._lock:
             now_ns = time.monotonic_ns()
             self._session.send_frame(frame, now_ns)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import random
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
+from itertools import chain, repeat
 from typing import Final
 
 import numpy as np
@@ -34,11 +35,12 @@ from voicelink.core.session import Session
 from voicelink.core.stats import Stats
 from voicelink.core.switchboard import Switchboard
 from voicelink.errors import CallError
-from voicelink.frame import Frame
+from voicelink.frame import Frame, Pause
 from voicelink.settings import Address, ServerSettings
 from voicelink.sim.host import Host, Network
 from voicelink.sim.scenario import Scenario
 from voicelink.sim.scheduler import Scheduler
+from voicelink.sim.speech import pattern
 from voicelink.sim.timedlink import TimedLink
 from voicelink.sim.trace import (
     COMFORT,
@@ -77,13 +79,22 @@ _PARTS: Final = 100
 _MAX_US: Final = (1 << 31) - 1
 
 
-def simulate(scenario: Scenario, progress: Callable[[float], None] | None = None) -> Trace:
-    """Run the call. A pure function of `scenario`: the same on every machine and Python version.
+#: Of each frame of an end: b"" for speech, else the background (as `codec/pauses.py` gives it).
+Speech = Iterable[bytes]
 
+
+def simulate(
+    scenario: Scenario,
+    progress: Callable[[float], None] | None = None,
+    speech: tuple[Speech, Speech] | None = None,
+) -> Trace:
+    """Run the call. A pure function of its arguments: the same on every machine and Python version.
+
+    `speech` says when the ends talk, which counts with `scenario.dtx` only; without it they do so at random.
     `progress` hears the share done, 0..1. Raises CallError where the call cannot be set up, ConfigError for a link that
     cannot be.
     """
-    call = _Call(scenario)
+    call = _Call(scenario, speech)
     try:
         call.set_up()
         return call.run(progress)
@@ -94,8 +105,9 @@ def simulate(scenario: Scenario, progress: Callable[[float], None] | None = None
 class _Call(Network):
     """Hosts, links and records of one run."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, speech: tuple[Speech, Speech] | None) -> None:
         self.scenario = scenario
+        self.speech = speech if speech is not None and scenario.dtx else (pattern(scenario, 0), pattern(scenario, 1))
         self.scheduler = Scheduler(_START_NS)
         self.start_ns: int | None = None
         self.links: list[TimedLink] = []
@@ -182,6 +194,8 @@ class _End(Host):
         self._number = number
         self._encode_ns = round(scenario.encode_ms * NS_PER_MS)
         self._frame = self._slot = 0
+        self._speech = chain(call.speech[number], repeat(b""))
+        self._noise: list[tuple[int, bytes]] = []
         self._kind, self._bits, self._sent_bits = array("B"), array("B"), array("B")
         self._index, self._held, self._lag = array("i"), array("H"), array("B")
         self._target_us, self._level_us = array("i"), array("i")
@@ -220,8 +234,10 @@ class _End(Host):
 
     def _code(self) -> None:
         """The microphone has filled a frame, and it has been coded."""
-        bits = min(self.bits, self.session.send_bits or self.bits)
-        self.session.send_frame(Frame(self._frame, bits, _payload(bits)), self._scheduler.now_ns)
+        noise = next(self._speech)
+        bits = 0 if noise else min(self.bits, self.session.send_bits or self.bits)
+        frame = Pause(self._frame, noise) if noise else Frame(self._frame, bits, _PAYLOADS[bits])
+        self.session.send_frame(frame, self._scheduler.now_ns)
         self.send_out()
         self._sent_bits.append(bits)
         self._frame += 1
@@ -244,6 +260,8 @@ class _End(Host):
             index, bits = frame.index, frame.bits
         elif isinstance(decision, (Conceal, ComfortNoise)):
             kind, index = CONCEAL if isinstance(decision, Conceal) else COMFORT, decision.index
+            if kind == COMFORT:
+                self._note_noise(decision)
         elif isinstance(decision, (Skip, Heal)):
             kind, index, bits = HEAL, decision.frame.index, decision.frame.bits
             if isinstance(decision, Skip):
@@ -259,6 +277,11 @@ class _End(Host):
         for append, value in zip(self._append_slot, row, strict=True):
             append(value)
         return kind in (SKIP, HEAL)
+
+    def _note_noise(self, decision: PlayoutDecision) -> None:
+        assert isinstance(decision, ComfortNoise)
+        if decision.noise and (not self._noise or self._noise[-1][1] != decision.noise):
+            self._noise.append((len(self._kind), decision.noise))
 
     def trace(self, start_ns: int) -> EndTrace:
         """The record, in times from `start_ns`."""
@@ -284,6 +307,7 @@ class _End(Host):
             _counters(stats),
             tuple(sorted(stats.buffer.counts.items())),
             tuple((when_ns - start_ns, text) for when_ns, text in self.events),
+            tuple(self._noise),
         )
 
 
@@ -300,10 +324,6 @@ def _entropy(scenario: Scenario, who: str) -> Callable[[int], bytes]:
 
 def _counters(stats: Stats) -> dict[str, int]:
     return {f.name: getattr(stats, f.name) for f in fields(stats) if f.type == "int" and f.name != "connected_ns"}
-
-
-def _payload(bits: int) -> bytes:
-    return _PAYLOADS[bits]
 
 
 def _text(event: Event) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -31,6 +32,7 @@ def render(
     """What end `listener` heard in each of `traces`, float32 [256 n] at 22 050 Hz, n the loudspeaker's slots.
 
     `clip` is what the other end's microphone took from its start, float32 [m] in +-1 at 22 050 Hz; silence follows it.
+    Where frames were left out as silence (`dtx`), `simulate` should have been told of its pauses (`speech_of`).
     It is coded once for each course of bitrates among the traces; then all traces are decoded together, with the
     codec's own concealment. Fast with the engine "torch" (it batches), slow with "onnx" (one call after another).
     `progress` hears the share done, 0..1.
@@ -51,6 +53,16 @@ def render(
         share = (first / len(traces), len(group) / len(traces))
         heard += decode_streams(codec, streams, _shifted(progress, *share))
     return heard
+
+
+def speech_of(clip: NDArray[np.float32]) -> list[bytes]:
+    """When somebody who says `clip` (as in `render`) talks, frame by frame, for `simulate`."""
+    from voicelink.codec.courses import windows  # noqa: PLC0415 (brings the codec)
+    from voicelink.codec.mel import log_mel_frame  # noqa: PLC0415
+    from voicelink.codec.pauses import PauseDetector  # noqa: PLC0415
+
+    detector, frames = PauseDetector(), len(clip) // FRAME_SAMPLES
+    return [detector.noise if detector.step(log_mel_frame(window)) else b"" for window in windows(clip, frames)]
 
 
 def aligned(
@@ -89,7 +101,15 @@ def _stream(end: EndTrace, codes: NDArray[np.float32]) -> Stream:
     unknown = end.index >= len(codes)
     steps[unknown & (steps == batch.PLAY)] = batch.CONCEAL
     steps[unknown & (steps == batch.SKIP)] = batch.HEAL
-    return batch.Stream(steps, end.index, end.bits, codes, end.lag)
+    return batch.Stream(steps, end.index, end.bits, codes, end.lag, _noises(end) if end.noise else None)
+
+
+def _noises(end: EndTrace) -> list[bytes]:
+    """Of each row, what was known of the other end's background."""
+    noises = [b""] * len(end.kind)
+    for (row, noise), (until, _) in pairwise((*end.noise, (len(noises), b""))):
+        noises[row:until] = [noise] * (until - row)
+    return noises
 
 
 def _shifted(progress: Callable[[float], None] | None, begin: float, share: float) -> Callable[[float], None] | None:

@@ -52,6 +52,8 @@ class Scenario(LinkSettings, SessionSettings):
     loudspeaker_drift_ppm: float = setting(
         0.0, "how much slower each end's loudspeaker runs than its microphone, ppm", low=-1e5, high=1e5
     )
+    talk_s: float = setting(1.004, "with dtx and no speech: mean length of a talk spurt, s", low=0.02, high=3_600.0)
+    pause_s: float = setting(1.587, "with dtx and no speech: mean length of a pause, s", low=0.02, high=3_600.0)
     relay: bool = setting(False, "the ends reach each other only through a relay")
     back: tuple[tuple[str, Any], ...] = ()
     """Link fields that differ on the way from the second end to the first."""

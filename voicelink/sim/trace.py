@@ -77,7 +77,7 @@ class EndTrace:
     """Frames in the jitter buffer after the decision."""
     # What it sent.
     sent_bits: NDArray[np.uint8]
-    """Bits of each frame that it coded."""
+    """Bits of each frame; 0 for one that was silence and not coded."""
     packet_sent_ns: Ints
     """When each media packet left."""
     packet_came_ns: Ints
@@ -92,6 +92,8 @@ class EndTrace:
     """How long played frames waited: (0.1 ms steps, count)."""
     events: tuple[tuple[int, str], ...]
     """What the session told: time and text."""
+    noise: tuple[tuple[int, bytes], ...] = ()
+    """What the other end told of its background: the row from which on it holds, and the bytes of `frame.Pause`."""
 
     @property
     def nbytes(self) -> int:
@@ -216,7 +218,8 @@ def _plain(end: EndTrace) -> dict[str, Any]:
     """What is no array, in the types that JSON gives back."""
     clocks = [[c.start_ns, c.ppb] for c in (end.microphone, end.loudspeaker)]
     steps, events = [list(s) for s in end.buffer_steps], [list(e) for e in end.events]
-    return {"name": end.name, "clocks": clocks, "stats": end.stats, "buffer_steps": steps, "events": events}
+    plain = {"name": end.name, "clocks": clocks, "stats": end.stats, "buffer_steps": steps, "events": events}
+    return plain | ({"noise": [[row, noise.hex()] for row, noise in end.noise]} if end.noise else {})
 
 
 def _end(plain: dict[str, Any], number: int, stored: Any) -> EndTrace:
@@ -224,9 +227,11 @@ def _end(plain: dict[str, Any], number: int, stored: Any) -> EndTrace:
     microphone, loudspeaker = (Clock(*values) for values in plain["clocks"])
     steps = tuple((int(k), int(n)) for k, n in plain["buffer_steps"])
     events = tuple((int(t), str(text)) for t, text in plain["events"])
+    noise = tuple((int(row), bytes.fromhex(text)) for row, text in plain.get("noise", ()))
     return EndTrace(
-        plain["name"], microphone, loudspeaker, **arrays, stats=plain["stats"], buffer_steps=steps, events=events
-    )
+        plain["name"], microphone, loudspeaker, **arrays, stats=plain["stats"], buffer_steps=steps, events=events,
+        noise=noise,
+    )  # fmt: skip
 
 
 def _percentiles(values: NDArray[np.float64]) -> dict[str, float | None]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from voicelink.errors import PacketError
+from voicelink.frame import NOISE_BYTES
 from voicelink.settings import MAX_FRAMES_PER_PACKET
 from voicelink.units import MAX_BITS_PER_FRAME
 from voicelink.wire.bits import pack, unpack
@@ -14,8 +15,6 @@ from voicelink.wire.bits import pack, unpack
 HEAD_BYTES: Final = 4
 BLOCK_BYTES: Final = 2
 FEEDBACK_BYTES: Final = 12
-#: Comfort noise: the background's log-mel spectrum in so many groups of bands, a byte each (see `codec/pauses.py`).
-NOISE_BYTES: Final = 8
 PAUSE_BYTES: Final = 2 + NOISE_BYTES
 MAX_BLOCKS: Final = 3
 #: Frames between a block's last one and the packet's first new one, at most (1.5 s).
