@@ -257,7 +257,8 @@ class _Call:
             self._agreed, self._security = event.agreed, event.security
             if event.security.trust is Trust.NEW and self._plan.remember is not None:
                 self._plan.remember(event.security.label, event.security.peer_public)
-            self._engine.start(driver, event.agreed.bits_max, self._engine_failed)
+            plan = driver.session.plan
+            self._engine.start(driver, event.agreed.bits_max if plan is None else plan.bits, self._engine_failed)
 
     async def _answer(self, call: IncomingCall, driver: SessionDriver) -> bool:
         yes = await self._view.ask(call)

@@ -105,7 +105,7 @@ async def _call(plan: DemoPlan, out: Path, scratch: Path, view: DemoView) -> dic
 def _spec(plan: DemoPlan, name: str, out: Path, scratch: Path) -> EndSpec:
     bits = bits_per_frame(plan.bitrate_bps)
     side = NAMES.index(name)
-    free = plan.session.wire_kbps or not plan.session.fixed
+    free = plan.session.wire_kbps or plan.session.adapts
     least = min(plan.session.bits_min, bits) if free else bits
     return EndSpec(
         session=replace(plan.session, name=name, bits_min=least, bits_max=bits),
@@ -125,7 +125,7 @@ def _conditions(plan: DemoPlan) -> dict[str, object]:
         "length of the call, s": plan.seconds,
         "frames a packet (wanted)": session.frames_per_packet,
         "frames repeated in a packet (at least)": session.redundancy,
-        "rate and redundancy": "as set" if session.fixed else "follow the path",
+        "rate and redundancy": "follow the path" if session.adapts else "as set",
         "frames that may be late, %": 100 * session.target_late_rate,
         "playout delay, ms": session.playout_delay_ms or "follows the path",
         "packets lost on purpose, %": 100 * link.loss,

@@ -80,7 +80,8 @@ class Engine:
 
     `failed` is called on the thread if it breaks down. `tone`, `set_gain` and the figures are for any thread.
 
-    A `cleaner` needs a source at its rate (`cleaning.RATE_HZ`). With `dtx`, frames of silence are not coded.
+    A `cleaner` needs a source at its rate (`cleaning.RATE_HZ`). With `dtx`, frames of silence are not coded;
+    with `constant_rate` all are, of silence where nothing is to be sent.
 
     Codes half a second of silence when it is made, so that the first frames of the call do not wait for a model
     runtime that is still warming up.
@@ -96,8 +97,9 @@ class Engine:
         cleaner: Cleaner | None = None,
         on_slot: SlotObserver | None = None,
         dtx: bool = False,
+        constant_rate: bool = False,
     ) -> None:
-        self._dtx = dtx
+        self._dtx, self._constant_rate = dtx, constant_rate
         self._codec, self._source, self._sink, self._recorder = codec, source, sink, recorder
         self._cleaner, self._on_slot = cleaner, on_slot
         self._stop = threading.Event()
@@ -117,12 +119,13 @@ class Engine:
         _warm_up(codec)
 
     def start(self, port: MediaPort, bits: int, failed: Callable[[Exception], None]) -> None:
-        """Begin: code into `port` (at `bits` a frame until it wants others), and play what it gives."""
+        """Begin: code into `port` (at `bits` a frame until it wants others, or for ever), and play what it gives."""
         encoder = self._codec.encoder(self._source.rate_hz, bits, rounds=CALL_SEARCH_ROUNDS, pauses=self._dtx)
         playout = Playout(self._codec.decoder(), port.pull_frame)
         self._cpu_ns = time.process_time_ns()
         self.started_ns = time.monotonic_ns()
-        self._call = _Call(port, Talker(encoder, self._source.rate_hz), playout)
+        talker = Talker(encoder, self._source.rate_hz, bits if self._constant_rate else 0)
+        self._call = _Call(port, talker, playout)
         self.open(failed)
 
     def open(self, failed: Callable[[Exception], None]) -> None:

@@ -1,5 +1,7 @@
 """From captured sound to frames: codes as many bits as the call wants, or nothing while nothing is to be sent or said.
 
+Under a constant rate silence is coded then, so that nothing shows.
+
 While nothing is sent the encoder stands still, as the other end's decoder does, but frame indices go on with time: the
 gap that they leave tells the other end how long it was.
 """
@@ -26,15 +28,17 @@ class Encoder(Protocol):
 
 
 class Talker:
-    """Feeds `encoder` with sound at `rate_hz`."""
+    """Feeds `encoder` with sound at `rate_hz`; with `constant_bits`, always at so many bits, and always."""
 
-    def __init__(self, encoder: Encoder, rate_hz: int) -> None:
-        self._encoder, self._rate_hz = encoder, rate_hz
+    def __init__(self, encoder: Encoder, rate_hz: int, constant_bits: int = 0) -> None:
+        self._encoder, self._rate_hz, self._constant_bits = encoder, rate_hz, constant_bits
         self._unsent_samples = 0
         """Captured while nothing was sent, at `rate_hz`."""
 
     def push(self, block: NDArray[np.float32], bits: int) -> list[Frame | Pause]:
-        """The frames (or pauses) that float32 [n] completes, at `bits` a frame; none for 0 bits."""
+        """The frames (or pauses) that float32 [n] completes, at `bits` a frame; for 0 bits none, or of silence."""
+        if self._constant_bits:
+            block, bits = block if bits else np.zeros_like(block), self._constant_bits
         if not bits:
             self._unsent_samples += len(block)
             return []

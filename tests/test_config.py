@@ -67,6 +67,8 @@ def test_environment_texts_become_the_right_types() -> None:
         ("[session]\nmodel_ids = [1]", "session.model_ids = [1] is not a list of texts"),
         ('[session]\nname = "x\\u0007"', "cannot be printed"),
         (f"[session]\nname = '{'x' * 65}'", "a name has at most 64 bytes"),
+        ("[session]\nconstant_rate = true\ndtx = true", "session.constant_rate = True hides when somebody talks, and"),
+        ("[session]\nconstant_rate = true\nfixed = false", "and a rate that adapts exclude each other; leave one"),
         ("[codec]\nengine = 'jax'", "codec.engine = 'jax' is unknown; allowed is auto or onnx or int8 or torch"),
         ("[server]\nlisten = 'here'", "server.listen: 'here' is not HOST:PORT"),
         ("[session\n", "is not valid TOML"),
@@ -79,6 +81,15 @@ def test_errors_name_file_key_value_and_what_is_allowed(tmp_path: Path, text: st
     assert str(path) in str(error.value)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_constant_rate_on_the_command_line_wins_over_a_file_that_adapts(tmp_path: Path) -> None:
+    effective = load(write(tmp_path, "[session]\nfixed = false"), {}, {"session.constant_rate": True})
+    assert not effective.settings.session.adapts
+    with pytest.raises(
+        ConfigError, match=r"^command line: session\.constant_rate = True hides .* session\.dtx shows it"
+    ):
+        load(write(tmp_path, "[session]\ndtx = true"), {}, {"session.constant_rate": True})
 
 
 def test_environment_errors_name_the_variable() -> None:

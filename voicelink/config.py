@@ -207,6 +207,14 @@ def _check_together(effective: Effective) -> None:
         fail("session.bits_min", f"is above session.bits_max = {s.bits_max}")
     if s.playout_delay_min_ms > s.playout_delay_max_ms:
         fail("session.playout_delay_min_ms", f"is above session.playout_delay_max_ms = {s.playout_delay_max_ms}")
+    if s.constant_rate and s.dtx:
+        fail("session.constant_rate", "hides when somebody talks, and session.dtx shows it; leave one of the two out")
+    if (
+        s.constant_rate
+        and not s.fixed
+        and effective.source("session.fixed") == effective.source("session.constant_rate")
+    ):
+        fail("session.constant_rate", "and a rate that adapts exclude each other; leave one of the two out")
     low, high = s.frames_per_packet_min, s.frames_per_packet_max
     if low > high:
         fail("session.frames_per_packet_min", f"is above session.frames_per_packet_max = {high}")

@@ -101,6 +101,10 @@ class SessionSettings:
         False,
         "discontinuous transmission: next to nothing is sent in pauses of speech, whose times then show on the way",
     )
+    constant_rate: bool = setting(
+        False,
+        "datagrams of one size at one interval, whatever is said, muted or lost: they tell nothing; implies fixed",
+    )
     wire_kbps: float = setting(
         0.0, "most media on the wire each way, kbit/s, IP and UDP headers counted; 0: no limit", low=0.0, high=1000.0
     )
@@ -121,6 +125,11 @@ class SessionSettings:
     report_interval_ms: int = setting(
         1_000, "time between receiver reports, which also keep the path open, ms", low=100, high=1_000
     )
+
+    @property
+    def adapts(self) -> bool:
+        """Whether rate and redundancy follow the path."""
+        return not (self.fixed or self.constant_rate)
 
 
 @dataclass(frozen=True, slots=True)

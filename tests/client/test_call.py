@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 from voicelink_client.call import CallOutcome, CallPlan, CallStatus, run_call, split_target
+from voicelink_client.controls import Controls
 from voicelink_client.engine import Engine
 from voicelink_client.recorder import Recorder
 from voicelink_client.streams import PacedSink, PacedSource, null_source
@@ -130,6 +131,25 @@ def test_pauses_of_a_call_are_left_out_where_that_is_asked_for() -> None:
         assert placed.figures["wire_kbps"] < 0.7 * taken.figures["wire_kbps"]
         assert taken.figures["frames_comfort"] > 50
         assert placed.figures["frames_comfort"] == 0
+
+    run(scenario())
+
+
+def test_a_muted_end_under_a_constant_rate_goes_on_sending_silence() -> None:
+    async def scenario() -> None:
+        view = View()
+        engine = Engine(FakeCodec(), PacedSource(bursts(3)), PacedSink())
+        waiting = asyncio.ensure_future(run_call(CallPlan(settings(), local=LOCAL), FakeCodec(), engine, view))
+        plan = CallPlan(settings(constant_rate=True), format_address(await view.address), local=LOCAL, seconds=1.5)
+        muted = Engine(FakeCodec(), PacedSource(bursts(3)), PacedSink(), constant_rate=True)
+        controls = Controls()
+        controls.toggle_mute()
+        placed = await run_call(plan, FakeCodec(), muted, View(), controls=controls)
+        taken = await waiting
+        assert placed.figures["frames_sent"] == pytest.approx(1.5 * 86.13, abs=40)
+        assert taken.figures["frames_played"] > 60
+        assert taken.figures["frames_comfort"] == 0
+        assert engine.heard.peak_dbfs < -60
 
     run(scenario())
 

@@ -5,7 +5,7 @@ import pytest
 from voicelink_client.talker import Talker
 
 from tests.client.fake_codec import FakeEncoder
-from voicelink.frame import Pause
+from voicelink.frame import Frame, Pause
 
 BLOCK = np.full(480, 0.1, np.float32)
 
@@ -39,3 +39,12 @@ def test_pauses_are_told_and_their_indices_go_on_too() -> None:
     assert talker.push(silence, 0) == []
     items += talker.push(silence, 32)
     assert [item.index for item in items] == [*range(28), *range(38, 48)]
+
+
+def test_a_constant_rate_codes_silence_where_nothing_is_to_be_sent_and_never_other_bits() -> None:
+    talker = Talker(FakeEncoder(22_050, 32), 22_050, constant_bits=16)
+    loud = np.full(2_560, 0.1, np.float32)
+    frames = [f for bits in (32, 0, 8) for f in talker.push(loud, bits)]
+    assert [f.index for f in frames] == list(range(28))
+    assert {f.bits for f in frames} == {16}
+    assert [isinstance(f, Frame) and f.payload[0] > 0 for f in frames] == [True] * 10 + [False] * 10 + [True] * 8

@@ -61,6 +61,8 @@ class World:
         self.events: dict[Address, list[Event]] = {}
         self.played: dict[Address, list[ev.PlayoutDecision]] = {}
         self.capture: list[tuple[bytes, Address, Address]] = []
+        self.capture_ns: list[int] = []
+        """When each of them was sent."""
         self.alter: Callable[[bytes, Address, Address], list[bytes]] = lambda data, source, to: [data]
         """Somebody on the way: what becomes of a datagram."""
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
@@ -121,6 +123,7 @@ class World:
         for address, machine in self.machines.items():
             for data, to in machine.datagrams_to_send(self.now_ns):
                 self.capture.append((data, address, to))
+                self.capture_ns.append(self.now_ns)
                 for after_ns in self.link.fates_ns(address, to):
                     for altered in self.alter(data, address, to):
                         self.at(self.now_ns + after_ns, self._delivery(altered, address, to))

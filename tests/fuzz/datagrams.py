@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Callable
+from itertools import pairwise
 
 from tests.core.world import SERVER, A, B, World, frame
 from voicelink.core import events as ev
@@ -22,7 +23,7 @@ from voicelink.errors import ControlError, PacketError
 from voicelink.secure.identity import Credentials, Identity
 from voicelink.secure.seal import Sealer
 from voicelink.settings import Address
-from voicelink.wire.control import encode_control, parse_control
+from voicelink.wire.control import Bundle, encode_bundle, encode_control, parse_body
 from voicelink.wire.handshake import parse_handshake
 from voicelink.wire.media import Block, Feedback, MediaPacket, PauseNotice
 from voicelink.wire.packet import Kind, split
@@ -33,7 +34,7 @@ from .mutate import mutated
 STRANGER: Address = ("192.0.2.66", 6)
 SOURCES = (A, B, SERVER, STRANGER)
 PARSERS: tuple[Callable[[bytes], object], ...] = (
-    MediaPacket.parse, parse_control, parse_handshake, parse_request, parse_reply, split,
+    MediaPacket.parse, parse_body, parse_handshake, parse_request, parse_reply, split,
 )  # fmt: skip
 #: So many datagrams meet one set of machines; then there are new ones.
 ROUND = 4_000
@@ -156,7 +157,9 @@ class Targets:
         world.server()
         for address, name in ((A, "alice"), (B, "bob")):
             entropy = self.rng.randbytes
-            world.session(address, name=name, redundancy=2, credentials=Credentials(Identity(entropy(32)), psk))
+            credentials = Credentials(Identity(entropy(32)), psk)
+            constant = psk is not None and address == B
+            world.session(address, name=name, redundancy=2, credentials=credentials, constant_rate=constant)
             world.machines[address]._signalling._entropy = entropy  # type: ignore[union-attr]
         for machine in world.machines.values():
             self._record(machine)
@@ -187,7 +190,11 @@ class Targets:
         """What lies inside sealed datagrams, from the senders' side."""
         from tests.core.test_any_order import peer_message
 
-        self.bodies[Kind.CONTROL] = [encode_control(peer_message(self.rng)) for _ in range(60)]
+        messages = [peer_message(self.rng) for _ in range(60)]
+        self.bodies[Kind.CONTROL] = [encode_control(message) for message in messages]
+        for one, other in pairwise(messages):
+            if sum(len(encode_control(m)) for m in (one, other)) < 240:
+                self.bodies[Kind.CONTROL].append(encode_bundle(Bundle((one, other), 250)))
         for i in range(40):
             frames = tuple(frame(i, 24).payload for _ in range(self.rng.randint(1, 8)))
             told = Feedback(i, i, 4, 3, 20, -1, 9, 190) if i % 2 else None

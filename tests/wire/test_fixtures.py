@@ -9,7 +9,18 @@ import pytest
 
 from voicelink.errors import ControlError, PacketError
 from voicelink.secure.seal import REKEY_AFTER_NS, Opener, ReplayError, Sealer
-from voicelink.wire.control import Hello, Offer, Report, Status, encode_control, parse_control
+from voicelink.wire.control import (
+    Bundle,
+    Hello,
+    Offer,
+    Ok,
+    Report,
+    Status,
+    encode_bundle,
+    encode_control,
+    parse_body,
+    parse_control,
+)
 from voicelink.wire.handshake import Cookie, Finish, Init, Pattern, Refusal, RefusalCode, Reply, parse_handshake
 from voicelink.wire.media import Block, Feedback, MediaPacket, PauseNotice
 from voicelink.wire.packet import Header, Kind, join, split
@@ -85,7 +96,8 @@ def parse(datagram: bytes) -> tuple[Header, object]:
     if header.kind is Kind.MEDIA:
         return header, MediaPacket.parse(body)
     if header.kind is Kind.CONTROL:
-        return header, parse_control(body)
+        (message,) = parse_body(body)
+        return header, message
     if header.kind is Kind.HANDSHAKE:
         return header, parse_handshake(body)
     if header.connection_id:
@@ -138,6 +150,20 @@ def test_sealed_datagrams_open_to_what_was_sealed(name: str) -> None:
         opener.open(header, data)
 
 
+def test_a_bundle_is_read_and_written_as_it_is() -> None:
+    header, body = split((FOLDER / "good_control_bundle.bin").read_bytes())
+    messages = (GOOD["control_report"][1], Ok(12, 11))
+    assert (header, parse_body(body)) == (Header(Kind.CONTROL, 0x01020304, 0), messages)
+    assert encode_bundle(Bundle(messages, 80)) == body  # type: ignore[arg-type]
+    for size in (49, 0):
+        with pytest.raises(ValueError, match="do not fit"):
+            encode_bundle(Bundle(messages, size))  # type: ignore[arg-type]
+    assert parse_body(body[:43]) == messages[:1]
+    for length in (*range(43), *range(44, 58)):
+        with pytest.raises(ControlError):
+            parse_body(body[:length])
+
+
 def test_the_sealer_makes_the_same_bytes() -> None:
     sealer = Sealer(0x01020304, SECRET)
     sealer._counters |= {Kind.MEDIA: 5, Kind.CONTROL: 7}
@@ -149,5 +175,5 @@ def test_the_sealer_makes_the_same_bytes() -> None:
 
 
 def test_all_files_are_tested() -> None:
-    assert {p.stem[5:] for p in FOLDER.glob("good_*.bin")} == {*GOOD, *SEALED}
-    assert len(list(FOLDER.glob("bad_*.bin"))) == 53
+    assert {p.stem[5:] for p in FOLDER.glob("good_*.bin")} == {*GOOD, *SEALED, "control_bundle"}
+    assert len(list(FOLDER.glob("bad_*.bin"))) == 58

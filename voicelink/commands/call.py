@@ -79,6 +79,13 @@ class CallOptions:
         bool | None,
         typer.Option("--dtx/--no-dtx", help="Send next to nothing while you say nothing, which shows (default: no)."),
     ] = None
+    constant_rate: Annotated[
+        bool | None,
+        typer.Option(
+            "--constant-rate/--no-constant-rate",
+            help="Datagrams of one size at one interval, whatever is said or muted (default: no).",
+        ),
+    ] = None
     wire_kbps: Annotated[
         float | None, typer.Option(metavar="KBPS", help="Most to send, kbit/s, IP and UDP headers counted.")
     ] = None
@@ -111,6 +118,7 @@ class CallOptions:
             "session.wire_kbps": self.wire_kbps,
             "session.fixed": self.fixed,
             "session.dtx": self.dtx,
+            "session.constant_rate": self.constant_rate,
             "session.target_late_rate": self.late,
             "keys.folder": self.keys,
             "keys.passphrase": _ask_passphrase() if self.passphrase == "-" else self.passphrase,
@@ -224,11 +232,13 @@ def _run(
     from voicelink_client.recorder import Recorder  # noqa: PLC0415
 
     from voicelink.codec.api import load_call_codec  # noqa: PLC0415
+    from voicelink.core.plan import check_wire_limit  # noqa: PLC0415
     from voicelink.keystore import KeyStore  # noqa: PLC0415
     from voicelink.net.loop import run  # noqa: PLC0415
     from voicelink.secure.identity import Credentials, psk_of  # noqa: PLC0415
     from voicelink.sim.tracefile import open_link  # noqa: PLC0415
 
+    check_wire_limit(settings.session)
     if server is not None:
         parse_address(server)  # before devices are opened: what was typed wrong is told first
     store = KeyStore(Path(settings.keys.folder).expanduser() if settings.keys.folder else None)
@@ -259,7 +269,15 @@ def _run(
         source, sink = microphone(settings.audio.input, cleaner), loudspeaker(settings.audio.output)
         record = Path(settings.audio.record) if settings.audio.record else None
         recorder = Recorder(record, source.rate_hz) if record else None
-        engine = Engine(model, source, sink, recorder=recorder, cleaner=cleaner, dtx=plan.session.dtx)
+        engine = Engine(
+            model,
+            source,
+            sink,
+            recorder=recorder,
+            cleaner=cleaner,
+            dtx=plan.session.dtx,
+            constant_rate=plan.session.constant_rate,
+        )
         controls = Controls(settings.session.target_late_rate)
         view, show = _view(common, options.headless, controls, label.removesuffix(".local") or target or "")
         tones = not options.quiet_tones and is_device(settings.audio.output)

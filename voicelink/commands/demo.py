@@ -35,6 +35,13 @@ class PathOptions:
     dtx: Annotated[
         bool | None, typer.Option("--dtx/--no-dtx", help="Send next to nothing in pauses of speech (default: no).")
     ] = None
+    constant_rate: Annotated[
+        bool | None,
+        typer.Option(
+            "--constant-rate/--no-constant-rate",
+            help="Datagrams of one size at one interval, whatever is said or muted (default: no).",
+        ),
+    ] = None
     wire_kbps: Annotated[
         float | None, typer.Option(metavar="KBPS", help="Most to send each way, kbit/s, IP and UDP headers counted.")
     ] = None
@@ -52,6 +59,7 @@ class PathOptions:
             "session.wire_kbps": self.wire_kbps,
             "session.fixed": self.fixed,
             "session.dtx": self.dtx,
+            "session.constant_rate": self.constant_rate,
         }
 
 
@@ -84,6 +92,7 @@ def demo(
     from voicelink_client.demo import DemoPlan, run_demo  # noqa: PLC0415
     from voicelink_client.demo_view import DemoScreen, summary  # noqa: PLC0415
 
+    from voicelink.core.plan import check_wire_limit  # noqa: PLC0415
     from voicelink.net.loop import run  # noqa: PLC0415
     from voicelink.sim.tracefile import open_link  # noqa: PLC0415
 
@@ -98,6 +107,8 @@ def demo(
     session = settings.session
     if effective.source("session.playout_delay_min_ms") == "default":
         session = replace(session, playout_delay_min_ms=min(LEAST_DELAY_MS, session.playout_delay_max_ms))
+    bits = bits_per_frame(bitrate)
+    check_wire_limit(replace(session, bits_min=min(session.bits_min, bits), bits_max=bits))
     plan = DemoPlan(out, seconds, bitrate, session, link, chosen)
     with DemoScreen() as screen:
         figures = run(run_demo(plan, screen))

@@ -53,6 +53,13 @@ class CallOptions:
     dtx: Annotated[
         bool | None, typer.Option("--dtx/--no-dtx", help="Send next to nothing in pauses of speech (default: no).")
     ] = None
+    constant_rate: Annotated[
+        bool | None,
+        typer.Option(
+            "--constant-rate/--no-constant-rate",
+            help="Datagrams of one size at one interval, whatever is said or muted (default: no).",
+        ),
+    ] = None
     wire_kbps: Annotated[
         float | None, typer.Option(metavar="KBPS", help="Most to send each way, kbit/s, IP and UDP headers counted.")
     ] = None
@@ -79,6 +86,7 @@ class CallOptions:
             "wire_kbps": self.wire_kbps,
             "fixed": self.fixed,
             "dtx": self.dtx,
+            "constant_rate": self.constant_rate,
             "target_late_rate": self.late,
             "playout_delay_ms": None if self.playout_delay is None else round(self.playout_delay),
             "drift_ppm": self.drift,
@@ -119,6 +127,8 @@ def simulate(
 
     The same scenario and seed give the same trace (and its digest) on every machine. docs/simulation.md has all keys.
     """
+    if call.constant_rate and call.fixed is False:
+        raise ConfigError("--constant-rate and --adaptive exclude each other; leave one of the two out")
     made = make_scenario(common, scenario, path.values() | call.values())
     if print_netem is not None:
         return _print_netem(common, made, print_netem)

@@ -11,25 +11,36 @@ KEEP_ALIVE_NS = 300 * NS_PER_MS
 
 
 class Conditions:
-    """Our own condition and the peer's, and what follows from the two. It sends nothing itself."""
+    """Our own condition and the peer's, and what follows from the two. It sends nothing itself.
 
-    def __init__(self) -> None:
+    `constant`: we send all the time, silence where nothing of the microphone is to be sent, and as many bits as ever.
+    """
+
+    def __init__(self, *, constant: bool = False) -> None:
+        self._constant = constant
         self.own, self.peer = Condition(), Condition()
         self._peer_status_id = 0
 
     @property
     def is_sending(self) -> bool:
-        """Whether we are to send media."""
+        """Whether we are to send what the microphone hears."""
         return not (self.own.muted or self.own.holding or self.peer.holding)
+
+    @property
+    def sends_media(self) -> bool:
+        """Whether we are to send media."""
+        return self._constant or self.is_sending
 
     def bits(self, agreed: Agreed) -> int:
         """Bits a frame to send: the most that was agreed on and that neither end wants less than."""
+        if self._constant:
+            return agreed.bits_max
         return max(agreed.bits_min, min(agreed.bits_max, self.own.bits, self.peer.bits))
 
     def status(self, status_id: int, next_index: int) -> Status:
         """Our condition, for the peer; `next_index` is that of our next frame."""
         own = self.own
-        silent = not self.is_sending
+        silent = not self.sends_media
         return Status(status_id, own.muted, own.holding, own.deaf, silent, next_index & 0xFFFF, own.bits)
 
     def take(self, status: Status) -> bool:

@@ -11,11 +11,12 @@ from typing import Final
 
 from voicelink.core.arrivals import Arrivals
 from voicelink.core.jitter import JitterBuffer
+from voicelink.core.plan import FEEDBACK_NS
 from voicelink.units import IP_UDP_HEADER_BYTES, NS_PER_MS, NS_PER_S, frames_to_ns
 from voicelink.wire.media import Feedback, MediaPacket
 
 #: Between two feedbacks; where many get lost; and where something has become bad, for so long. Twelve bytes each.
-INTERVAL_NS: Final = 400 * NS_PER_MS
+INTERVAL_NS: Final = FEEDBACK_NS
 LOSSY_INTERVAL_NS: Final = INTERVAL_NS // 2
 URGENT_NS: Final = 80 * NS_PER_MS
 URGENT_FOR_NS: Final = 2 * NS_PER_S

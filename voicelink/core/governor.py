@@ -6,13 +6,13 @@ from typing import Final
 
 from voicelink.core.events import Agreed
 from voicelink.core.feedback import INTERVAL_NS, LOSSY_INTERVAL_NS
-from voicelink.core.plan import Plan, fixed_plan
+from voicelink.core.plan import Plan, feedback_bps, fixed_plan
 from voicelink.core.rate import RateControl, Verdict
 from voicelink.core.redundancy import MILLION, Limits, Path, choose, leanest
 from voicelink.core.stats import Stats
 from voicelink.settings import SessionSettings
 from voicelink.units import NS_PER_S
-from voicelink.wire.media import FEEDBACK_BYTES, Feedback
+from voicelink.wire.media import Feedback
 
 #: Loss is learned in so long, and forgotten in so long: bursts are rare, and more than what they lose on average.
 LEARN_NS: Final = 8 * NS_PER_S
@@ -41,7 +41,7 @@ class Governor:
         asked = fixed_plan(settings, agreed)
         # Without a limit: more than two whole copies of all take.
         ceiling_bps = round(settings.wire_kbps * 1000) or 3 * asked.wire_bps
-        self._rate = RateControl(leanest(self._limits).wire_bps + _feedback_bps(INTERVAL_NS), ceiling_bps)
+        self._rate = RateControl(leanest(self._limits).wire_bps + feedback_bps(INTERVAL_NS), ceiling_bps)
         self._asked_repeats = asked.repeats
         self._path = Path()
         self._lost_x: int = 0  # millionths
@@ -134,17 +134,12 @@ class Governor:
         return changed
 
     def _planned(self) -> Plan:
-        budget_bps = self._rate.budget_bps - _feedback_bps(self.feedback_interval_ns)
+        budget_bps = self._rate.budget_bps - feedback_bps(self.feedback_interval_ns)
         plan = choose(budget_bps // _BUDGET_STEP * _BUDGET_STEP, self._path, self._limits)
         if self._asked_repeats and not plan.repeats:  # asked for in any case, where there is room
             fuller = Plan(plan.bits, plan.frames, self._asked_repeats)
             return fuller if fuller.wire_bps <= budget_bps else plan
         return plan
-
-
-def _feedback_bps(interval_ns: int) -> int:
-    """What our own feedback to the other end takes."""
-    return FEEDBACK_BYTES * 8 * NS_PER_S // interval_ns
 
 
 def _nearest(steps: tuple[int, ...], value: int) -> int:

@@ -7,12 +7,13 @@ from typing import Final
 from voicelink.core.exchange import FIRST_INTERVAL_NS, Exchange
 from voicelink.core.opening import Opening
 from voicelink.core.paths import Paths
+from voicelink.core.slots import Slots
 from voicelink.core.stats import Stats
 from voicelink.secure.handshake import Secrets
 from voicelink.secure.seal import Opener, Protection, Sealer
 from voicelink.settings import Address
 from voicelink.units import earliest
-from voicelink.wire.control import ControlMessage, Hello, Probe, encode_control
+from voicelink.wire.control import ControlMessage, End, Hello, Probe, Refuse, Report, encode_bundle, encode_control
 from voicelink.wire.handshake import HandshakeMessage
 from voicelink.wire.packet import Header, Kind, join
 
@@ -44,6 +45,8 @@ class CallLink:
         # A call's setup takes three round trips: on a bad path, steady repetition gets through in time.
         self.exchange: Exchange[ControlMessage] = Exchange(longest_ns=FIRST_INTERVAL_NS)
         self.paths = Paths(primary, relayed=relayed)
+        self.slots: Slots | None = None
+        """Where control messages wait while all is to leave at even times; None sends them at once."""
         self._sealer: Sealer | None = None
         self._stats = stats
         self._probes: dict[int, Address] = {}
@@ -66,14 +69,26 @@ class CallLink:
         self.send(message, to, now_ns)
 
     def send(self, message: ControlMessage, to: Address, now_ns: int) -> None:
-        """Send a control message once; a hello as the handshake message that is next."""
+        """Send a control message once, or let it wait for its slot; a hello as the handshake message that is next."""
+        if isinstance(message, (End, Refuse)):
+            self.slots = None  # the last thing that is said
         if isinstance(message, Hello):
             assert self.opening is not None, "only a caller says hello"
             self.send_handshake(self.opening.message, to)
+        elif self.slots is not None:
+            self.slots.put(message, to)
         else:
             assert self._sealer is not None, "there are no keys yet"
             self._stats.control_packets_sent += 1
             self.outbox.append((self._sealer.seal(Kind.CONTROL, encode_control(message), now_ns), to))
+
+    def send_slot(self, report: Report, now_ns: int) -> None:
+        """A slot's time has come."""
+        assert self._sealer is not None, "there are no keys yet"
+        assert self.slots is not None, "nothing waits for slots"
+        bundle, to = self.slots.take(report, self.paths.current)
+        self._stats.control_packets_sent += 1
+        self.outbox.append((self._sealer.seal(Kind.CONTROL, encode_bundle(bundle), now_ns), to))
 
     def send_handshake(self, message: HandshakeMessage, to: Address) -> None:
         """Send a handshake message once."""

@@ -28,8 +28,10 @@ class Media:
     def __init__(self, agreed: Agreed, settings: SessionSettings, stats: Stats) -> None:
         self._agreed = agreed
         self._stats = stats
-        self._governor = None if settings.fixed else Governor(settings, agreed, stats)
-        self._sender = Sender(fixed_plan(settings, agreed) if self._governor is None else self._governor.plan)
+        self._governor = Governor(settings, agreed, stats) if settings.adapts else None
+        self._even = settings.constant_rate
+        plan = fixed_plan(settings, agreed) if self._governor is None else self._governor.plan
+        self._sender = Sender(plan, even=self._even)
         self._arrivals = Arrivals(stats)
         self._buffer = JitterBuffer(playout_estimator(settings), stats)
         self._watch = PathWatch(self._arrivals, self._buffer) if agreed.feedback else None
@@ -37,6 +39,8 @@ class Media:
 
     def send(self, frame: Frame | Pause, now_ns: int) -> list[bytes]:
         """Bodies of the packets that are complete with `frame`, or due in a pause. Raises LocalProtocolError."""
+        if self._even:
+            self._check_even(frame)
         if isinstance(frame, Pause):
             if self._governor is not None:
                 self._governor.pause(now_ns)
@@ -49,6 +53,11 @@ class Media:
         packets = self._sender.push(frame)
         return self._booked(packets, now_ns) if packets else []
 
+    def _check_even(self, frame: Frame | Pause) -> None:
+        bits, index = self._sender.plan.bits, self._sender.next_index
+        if isinstance(frame, Pause) or frame.bits != bits or (index and frame.index != index):
+            raise LocalProtocolError(f"constant_rate takes every frame, {bits} bits each; this one is {frame!r}")
+
     def flush(self, now_ns: int) -> list[bytes]:
         """The body of the packet that was waiting for more frames, where there is one."""
         return self._booked(self._sender.flush(), now_ns)
@@ -56,7 +65,7 @@ class Media:
     def _booked(self, packets: list[MediaPacket], now_ns: int) -> list[bytes]:
         if not packets or (self._governor is not None and self._governor.holds(now_ns)):
             return []
-        if self._watch is not None and (told := self._watch.due(now_ns)) is not None:
+        if self._watch is not None and not self._even and (told := self._watch.due(now_ns)) is not None:
             packets[-1] = replace(packets[-1], feedback=told)
         if self._governor is not None:
             self._follow(self._governor.handle_time(now_ns))
@@ -106,7 +115,9 @@ class Media:
 
     def feedback(self, now_ns: int) -> Feedback | None:
         """What to tell the peer in a report: where no media of ours has told it, and somebody wants to know."""
-        return None if self._watch is None else self._watch.overdue(now_ns)
+        if self._watch is None:
+            return None
+        return self._watch.tell(now_ns) if self._even else self._watch.overdue(now_ns)
 
     @property
     def governor(self) -> Governor | None:

@@ -17,7 +17,7 @@ def offer_of(settings: SessionSettings) -> Offer:
         settings.frames_per_packet,
         settings.frames_per_packet_min,
         settings.frames_per_packet_max,
-        not settings.fixed,
+        settings.adapts,
     )
 
 

@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from voicelink.core.events import Agreed
+from voicelink.errors import ConfigError
 from voicelink.settings import SessionSettings
-from voicelink.units import FRAME_SAMPLES, IP_UDP_HEADER_BYTES, SAMPLE_RATE_HZ
-from voicelink.wire.media import BLOCK_BYTES, HEAD_BYTES, MAX_BLOCKS, MAX_DISTANCE
+from voicelink.units import FRAME_SAMPLES, IP_UDP_HEADER_BYTES, NS_PER_MS, NS_PER_S, SAMPLE_RATE_HZ
+from voicelink.wire.media import BLOCK_BYTES, FEEDBACK_BYTES, HEAD_BYTES, MAX_BLOCKS, MAX_DISTANCE
 from voicelink.wire.packet import MEDIA_OVERHEAD_BYTES
 
 #: Bytes of a packet without its codes, IPv4 and UDP headers counted.
 PACKET_BYTES: Final = IP_UDP_HEADER_BYTES + MEDIA_OVERHEAD_BYTES + HEAD_BYTES
+
+#: Between two feedbacks on a good path.
+FEEDBACK_NS: Final = 400 * NS_PER_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +57,30 @@ class Plan:
         return -(-per_frame // (FRAME_SAMPLES * self.frames))
 
 
+def feedback_bps(interval_ns: int) -> int:
+    """What feedback to the other end takes, at so much time between two."""
+    return FEEDBACK_BYTES * 8 * NS_PER_S // interval_ns
+
+
+def check_wire_limit(settings: SessionSettings) -> None:
+    """Raise ConfigError where the least that `settings` allow to send takes more than `settings.wire_kbps`."""
+    frames = settings.frames_per_packet_max if settings.adapts else settings.frames_per_packet
+    repeats = () if settings.adapts else _repeats(settings, settings.bits_min)
+    least_kbps = (Plan(settings.bits_min, frames, repeats).wire_bps + feedback_bps(FEEDBACK_NS)) / 1000
+    if settings.wire_kbps and settings.wire_kbps < least_kbps:
+        repeated = f" and {settings.redundancy} repeated" if repeats else ""
+        least = f"{settings.bits_min} bits a frame, {frames} frames a packet{repeated}"
+        raise ConfigError(
+            f"session.wire_kbps = {settings.wire_kbps:g} is too little: {least} take {least_kbps:.1f} kbit/s with all "
+            "headers; raise it, or send more frames in a packet"
+        )
+
+
 def fixed_plan(settings: SessionSettings, agreed: Agreed) -> Plan:
     """As the settings say, at the most bits that were agreed on and that `settings.wire_kbps` allows."""
     budget_bps = round(settings.wire_kbps * 1000)
+    if budget_bps and agreed.feedback and not settings.constant_rate:
+        budget_bps -= feedback_bps(FEEDBACK_NS)
     for bits in range(agreed.bits_max, agreed.bits_min, -1):
         plan = Plan(bits, agreed.frames_per_packet, _repeats(settings, bits))
         if not budget_bps or plan.wire_bps <= budget_bps:

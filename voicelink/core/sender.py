@@ -17,12 +17,19 @@ _HISTORY: Final = MAX_DISTANCE + MAX_BLOCK_FRAMES
 
 
 class Sender:
-    """Makes packets as `plan` says, which may be set at any time and holds from the next packet on."""
+    """Makes packets as `plan` says, which may be set at any time and holds from the next packet on.
 
-    def __init__(self, plan: Plan) -> None:
+    `even`: all packets have one size, so that the first ones repeat frames before the first as zeros, which the other
+    end passes over.
+    """
+
+    def __init__(self, plan: Plan, *, even: bool = False) -> None:
         self.plan = plan
         self._bundle: list[Frame] = []
         self._history: deque[Frame] = deque(maxlen=_HISTORY)  # consecutive, up to the bundle
+        if even:
+            nothing = Frame(0, plan.bits, bytes((plan.bits + 7) // 8))
+            self._history.extend([nothing] * plan.reach)
         self._last_index = -1
         self._paused_from: int | None = None
         self._notices = self._notice_due = 0

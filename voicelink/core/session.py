@@ -17,6 +17,7 @@ from voicelink.core.media import Media
 from voicelink.core.plan import Plan
 from voicelink.core.reports import Reports
 from voicelink.core.signalling import Signalling
+from voicelink.core.slots import SLOT_NS, Slots
 from voicelink.core.states import State
 from voicelink.core.stats import Stats
 from voicelink.errors import ControlError, LocalProtocolError, PacketError
@@ -25,7 +26,7 @@ from voicelink.secure.identity import Credentials, Identity
 from voicelink.secure.seal import ENCRYPTED, Protection, ReplayError
 from voicelink.settings import Address, SessionSettings
 from voicelink.units import MAX_BITS_PER_FRAME, NS_PER_MS, earliest
-from voicelink.wire.control import MAX_MODELS, MAX_NAME_BYTES, Report, Status, parse_control
+from voicelink.wire.control import MAX_MODELS, MAX_NAME_BYTES, ControlMessage, Report, Status, parse_body
 from voicelink.wire.media import MediaPacket
 from voicelink.wire.packet import Header, Kind, split
 from voicelink.wire.rendezvous import parse_reply
@@ -66,7 +67,7 @@ class Session:
         credentials = credentials or Credentials(Identity.generate(entropy))
         self._signalling = Signalling(settings, entropy, local_addresses, self._stats, credentials, protection)
         self._reports = Reports(self._stats)
-        self._conditions = Conditions()
+        self._conditions = Conditions(constant=settings.constant_rate)
         self._media: Media | None = None
         self._report_ns: int | None = None
         self._connected_ns = 0
@@ -155,13 +156,16 @@ class Session:
         Dropped in silence after the call's end and where nothing is to be sent (`send_bits`): the codec thread cannot
         know yet. Raises LocalProtocolError before Connected, for bits outside the agreed range, and for an index not
         after the last one.
+
+        Under `constant_rate` every frame is sent, and must have the plan's bits and follow the one before: where
+        `send_bits` is 0, the caller codes silence.
         """
         if self.state in (State.ENDING, State.ENDED):
             return
         if self._media is None or self._signalling.link is None:
             raise LocalProtocolError(f"no frame can be sent while {self.state.name.lower()}")
         self._stats.connected_ns = now_ns - self._connected_ns
-        if not self._conditions.is_sending:
+        if not self._conditions.sends_media:
             return
         for body in self._media.send(frame, now_ns):
             self._signalling.link.send_media(body, now_ns)
@@ -291,7 +295,12 @@ class Session:
         return True
 
     def _on_control(self, body: bytes, source: Address, now_ns: int) -> bool:
-        message = parse_control(body)
+        known = False
+        for message in parse_body(body):
+            known |= self._on_message(message, source, now_ns)
+        return known
+
+    def _on_message(self, message: ControlMessage, source: Address, now_ns: int) -> bool:
         known = self._signalling.on_control(message, source, now_ns)
         if known and isinstance(message, Report):
             if self.state is not State.CONNECTED:
@@ -320,7 +329,7 @@ class Session:
         link, media = self._signalling.link, self._media
         if self.state is not State.CONNECTED or link is None or media is None:
             return
-        if not self._conditions.is_sending:
+        if not self._conditions.sends_media:
             for body in media.flush(now_ns):
                 link.send_media(body, now_ns)
             self._report_ns = min(now_ns + KEEP_ALIVE_NS, self._report_ns or now_ns)
@@ -336,6 +345,8 @@ class Session:
         if self._media is None and self.agreed is not None:
             self._media = Media(self.agreed, self._settings, self._stats)
             self._connected_ns = now_ns
+            if self._settings.constant_rate and self._signalling.link is not None:
+                self._signalling.link.slots = Slots()
             self._send_report(now_ns)
             if self._conditions.own != Condition():
                 self._tell_condition(now_ns)
@@ -349,10 +360,15 @@ class Session:
             self._signalling.end(now_ns, "the call's packet numbers are used up; call again")
             return
         told = None if self._media is None else self._media.feedback(now_ns)
-        link.send(self._reports.make(link.exchange.next_id(), now_ns, told), link.paths.current, now_ns)
+        report = self._reports.make(link.exchange.next_id(), now_ns, told)
+        if link.slots is not None:
+            link.send_slot(report, now_ns)
+            self._report_ns = max((self._report_ns or now_ns) + SLOT_NS, now_ns + 1)
+            return
+        link.send(report, link.paths.current, now_ns)
         interval_ns = self._settings.report_interval_ms * NS_PER_MS
         if self._media is not None and self._media.governor is not None and self._media.governor.is_thrifty:
             interval_ns *= THRIFTY
-        if not self._conditions.is_sending:
+        if not self._conditions.sends_media:
             interval_ns = min(interval_ns, KEEP_ALIVE_NS)
         self._report_ns = now_ns + interval_ns

@@ -230,6 +230,7 @@ class Signalling(Handshakes):
 
     def _on_end(self, message: msg.Refuse | msg.End, source: Address, now_ns: int) -> None:
         link = self._call_link()
+        link.slots = None  # this reply is the last thing that is said
         link.send(msg.Ok(link.exchange.next_id(), message.id), source, now_ns)
         if self.state not in _OVER:
             reason = _reason(message.reason, EndReason.HUNG_UP)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from voicelink.config import check_value
+from voicelink.core.plan import check_wire_limit
 from voicelink.errors import ConfigError
 from voicelink.settings import LinkSettings, SessionSettings, setting
 from voicelink.sim.link import Link
@@ -83,7 +84,7 @@ class Scenario(LinkSettings, SessionSettings):
         """Settings of one end."""
         values = {f.name: getattr(self, f.name) for f in fields(SessionSettings)}
         used = [self.bits(), *(self.bits(change.at_s) for change in self.changes)]
-        least = min(used) if self.fixed and not self.wire_kbps else min(self.bits_min, *used)
+        least = min(used) if not self.adapts and not self.wire_kbps else min(self.bits_min, *used)
         own = {"name": name, "model_ids": (MODEL_ID,), "bits_min": least, "bits_max": max(used)}
         return SessionSettings(**values | own)
 
@@ -193,7 +194,16 @@ def _complete(scenario: Scenario, source: str, folder: Path) -> Scenario:
     if scenario.playout_delay_min_ms > scenario.playout_delay_max_ms:
         least, most = scenario.playout_delay_min_ms, scenario.playout_delay_max_ms
         raise ConfigError(f"{source}: playout_delay_min_ms = {least} is above playout_delay_max_ms = {most}")
+    if scenario.constant_rate and scenario.dtx:
+        text = "constant_rate hides when somebody talks, and dtx shows it; leave one of the two out"
+        raise ConfigError(f"{source}: {text}")
+    if scenario.constant_rate and any("bitrate_bps" in dict(change.values) for change in scenario.changes):
+        raise ConfigError(f"{source}: bitrate_bps changes, and constant_rate keeps it; leave one of the two out")
     low, high = scenario.frames_per_packet_min, scenario.frames_per_packet_max
     if not low <= scenario.frames_per_packet <= high:
         raise ConfigError(f"{source}: frames_per_packet = {scenario.frames_per_packet} is outside {low}..{high}")
+    try:
+        check_wire_limit(scenario.session(""))
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
     return complete

@@ -177,6 +177,14 @@ class Report:
     """The same as in media, for an end that sends none."""
 
 
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Some messages in one datagram, whose body has `size` bytes whatever they are. Not one of themselves."""
+
+    messages: tuple[ControlMessage, ...]
+    size: int
+
+
 ControlMessage: TypeAlias = Hello | Ringing | Answer | Refuse | End | Probe | Moved | Status | Ok | Report
 
 _CLASSES: Final[dict[str, type[ControlMessage]]] = {
@@ -184,8 +192,10 @@ _CLASSES: Final[dict[str, type[ControlMessage]]] = {
 }
 
 
-#: A report's first byte, which begins no map, and its numbers: they are always there, and always as long.
+#: A report's first byte, which begins no map, and its numbers: they are always there, and always as long. A bundle's.
 _REPORT_BYTE: Final = 1
+_BUNDLE_BYTE: Final = 2
+MAX_BUNDLED: Final = 4
 _REPORT: Final = struct.Struct(">B10I")
 
 
@@ -209,6 +219,33 @@ def parse_control(body: bytes) -> ControlMessage:
         return replace(report, feedback=Feedback.parse(told)) if told else report
     message: ControlMessage = parse_message(body, _CLASSES)
     return message
+
+
+def encode_bundle(bundle: Bundle) -> bytes:
+    """The body of a control datagram with several messages, filled up with zeros. Raises ValueError where they are more
+    than it holds.
+    """
+    parts = [encode_control(message) for message in bundle.messages]
+    body = bytes([_BUNDLE_BYTE]) + b"".join(bytes([len(part)]) + part for part in parts)
+    if len(body) > bundle.size or not 1 <= len(parts) <= MAX_BUNDLED:
+        raise ValueError(f"{len(parts)} messages of {len(body)} bytes do not fit a body of {bundle.size}")
+    return body + bytes(bundle.size - len(body))
+
+
+def parse_body(body: bytes) -> tuple[ControlMessage, ...]:
+    """The messages of a control datagram: one, or those of a bundle. Raises ControlError."""
+    if body[:1] != bytes([_BUNDLE_BYTE]):
+        return (parse_control(body),)
+    at, messages = 1, list[ControlMessage]()
+    while at < len(body) and body[at] and len(messages) < MAX_BUNDLED:
+        part = body[at + 1 : at + 1 + body[at]]
+        if len(part) < body[at]:
+            raise ControlError(f"a bundle ends within a message of {body[at]} bytes")
+        messages.append(parse_control(part))
+        at += 1 + body[at]
+    if not messages or any(body[at:]):
+        raise ControlError("a bundle without a message, with too many, or not filled with zeros")
+    return tuple(messages)
 
 
 def encode_message(message: Any) -> bytes:
