@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from voicelink.core.rate import SILENT_NS, TRIAL_EVERY_NS, RateControl, Verdict
+from voicelink.core.rate import SILENT_NS, TRIAL_EVERY_NS, RateControl, Sent, Verdict
 from voicelink.units import NS_PER_MS, NS_PER_S
 from voicelink.wire.media import Feedback
 
@@ -37,7 +37,7 @@ class Pipe:
             told = Feedback(0, 0, 0, 0, queue_ms, trend, 0, int(out / (STEP_NS / NS_PER_S) / 100))
             due = round(sent / 8 / PACKET)
             lost = round((gone + dropped) / 8 / PACKET)
-            self.rate.on_feedback(told, lost, due, sent_bps, PACKET, int(1000 * loss(sent_bps)), self.now_ns)
+            self.rate.on_feedback(told, lost, due, Sent(sent_bps), PACKET, int(1000 * loss(sent_bps)), self.now_ns)
             self.budgets.append(self.rate.budget_bps)
 
 
@@ -103,5 +103,44 @@ def test_silence_halves_and_what_was_comes_back() -> None:
     for ms in range(0, 5_000, 10):
         rate.handle_time(SILENT_NS + ms * NS_PER_MS)
     assert rate.budget_bps == 5_000
-    rate.on_feedback(Feedback(0, 0, 0, 0, 0, 0, 0, 200), 0, 4, 20_000, PACKET, 0, 10 * NS_PER_S)
+    rate.on_feedback(Feedback(0, 0, 0, 0, 0, 0, 0, 200), 0, 4, Sent(20_000), PACKET, 0, 10 * NS_PER_S)
     assert (rate.budget_bps, rate.verdict) == (40_000, Verdict.CLEAR)
+
+
+def told(queue_ms: int, trend: int = 0, kbps: float = 10) -> Feedback:
+    return Feedback(0, 0, 0, 0, queue_ms, trend, 0, int(kbps * 10))
+
+
+def long_queue(rate: RateControl, sent: Sent) -> int:
+    """For how long nothing is sent after a second in which a long queue is told of, ns."""
+    for ms in range(0, 1_000, 100):
+        rate.on_feedback(told(500), 0, 8, sent, PACKET, 0, ms * NS_PER_MS)
+    return sum(rate.holds(ms * NS_PER_MS) for ms in range(900, 3_000)) * NS_PER_MS
+
+
+def test_a_long_queue_is_left_alone_for_as_long_as_it_still_is_by_now() -> None:
+    stands = long_queue(RateControl(5_000, 40_000), Sent(20_000, 5_000, 500 * NS_PER_MS))
+    grown = long_queue(RateControl(5_000, 40_000), Sent(20_000, 9_000, 500 * NS_PER_MS))
+    gone = long_queue(RateControl(5_000, 40_000), Sent(20_000, 0, 500 * NS_PER_MS))
+    assert 0 == gone < stands < grown <= 1_000 * NS_PER_MS
+
+
+def test_feedback_of_a_time_in_which_nothing_came_tells_of_no_delay() -> None:
+    one, other = RateControl(5_000, 40_000), RateControl(5_000, 40_000)
+    for n in range(40):
+        one.on_feedback(told(300), 0, 8, Sent(20_000, 10_000, 400 * NS_PER_MS), PACKET, 0, n * STEP_NS)
+        other.on_feedback(told(300), 0, 8, Sent(20_000, 10_000, 400 * NS_PER_MS), PACKET, 0, n * STEP_NS)
+        other.on_feedback(told(0, kbps=0), 0, 0, Sent(0), PACKET, 0, n * STEP_NS + NS_PER_MS)
+        assert one.budget_bps == other.budget_bps
+    assert one.budget_bps < 10_000
+
+
+def test_one_slow_packet_among_fast_ones_is_no_queue_and_many_are() -> None:
+    rate = RateControl(5_000, 40_000)
+    for n in range(100):
+        slow = n % 3 == 0
+        rate.on_feedback(told(400 if slow else 5, kbps=20), 0, 3, Sent(20_000), PACKET, 0, n * 100 * NS_PER_MS)
+    assert rate.budget_bps == 40_000
+    for n in range(100, 130):
+        rate.on_feedback(told(400, kbps=20), 0, 3, Sent(20_000, 8_000, 400 * NS_PER_MS), PACKET, 0, n * 100 * NS_PER_MS)
+    assert rate.budget_bps < 20_000

@@ -23,7 +23,7 @@ def kbps(end: EndTrace, from_s: float, to_s: float) -> float:
     return float((end.packet_bytes[within] + 28).sum() * 8 / (to_s - from_s) / 1000)
 
 
-@pytest.mark.parametrize("queue_ms", [100.0, 300.0])
+@pytest.mark.parametrize("queue_ms", [100.0, 300.0, 1000.0])
 def test_a_cap_is_followed_within_three_seconds_without_a_standing_queue_and_left_again(queue_ms: float) -> None:
     changes = [{"at_s": CAP_S, "rate_kbps": 6.0}, {"at_s": FREE_S, "rate_kbps": 64.0}]
     trace = call(rate_kbps=64.0, queue_ms=queue_ms, changes=changes, seconds=50.0, seed=3)
@@ -34,7 +34,8 @@ def test_a_cap_is_followed_within_three_seconds_without_a_standing_queue_and_lef
         assert (end.packet_came_ns[capped] == DROPPED).mean() < 0.08
         came = capped & (end.packet_came_ns > 0)
         delay_ms = (end.packet_came_ns - end.packet_sent_ns)[came] / 1e6
-        assert np.median(delay_ms) < 120 + queue_ms / 2  # 20 of the path, and 73 to 100 that a packet takes
+        assert np.median(delay_ms) < 180  # 20 of the path, and 73 to 100 that a packet takes
+        assert np.quantile(delay_ms, 0.95) < 550  # a step too far now and then
         assert kbps(end, FREE_S + 16, FREE_S + 20) > 19
 
 
@@ -62,6 +63,14 @@ def test_bursts_bring_distance() -> None:
     by_chance, in_bursts = (call(loss=0.1, burst=burst, seconds=60.0, seed=1) for burst in (0.0, 6.0))
     delays = [trace.summary()["mouth_to_ear_ms"]["p50"] for trace in (by_chance, in_bursts)]
     assert delays[1] > delays[0] + 60
+
+
+@pytest.mark.parametrize("profile", ["g1050-H", "international"])
+def test_delays_that_vary_by_themselves_are_not_taken_for_queues(profile: str) -> None:
+    """Where packets are late by chance, sending less helps nothing, and what is repeated does."""
+    adaptive, fixed = (call(profile=profile, fixed=fixed, bitrate_bps=3000, seed=2) for fixed in (False, True))
+    assert adaptive.summary()["frames_concealed"] < 0.85 * fixed.summary()["frames_concealed"]
+    assert adaptive.summary()["wire_kbps"] > 11
 
 
 def test_the_agreed_range_is_honoured() -> None:

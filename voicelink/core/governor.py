@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final
 
 from voicelink.core.events import Agreed
 from voicelink.core.feedback import INTERVAL_NS, LOSSY_INTERVAL_NS
 from voicelink.core.plan import Plan, feedback_bps, fixed_plan
-from voicelink.core.rate import RateControl, Verdict
+from voicelink.core.rate import RateControl, Sent, Verdict
 from voicelink.core.redundancy import MILLION, Limits, Path, choose, leanest
 from voicelink.core.stats import Stats
 from voicelink.settings import SessionSettings
-from voicelink.units import NS_PER_S
+from voicelink.units import NS_PER_MS, NS_PER_S
 from voicelink.wire.media import Feedback
 
 #: Loss is learned in so long, and forgotten in so long: bursts are rare, and more than what they lose on average.
@@ -20,6 +21,9 @@ FORGET_NS: Final = 16 * NS_PER_S
 #: Steps in which loss (millionths) and bursts (half frames) count for a plan, so that it does not change all the time.
 _LOSSES: Final = (0, 10_000, 20_000, 35_000, 50_000, 75_000, 100_000, 150_000, 200_000, 250_000, 300_000, 400_000)
 _BURSTS: Final = (0, 8, 12, 16, 24, 32, 48, 64, 96)
+#: What was sent is remembered at such times, the last so many.
+MARK_NS: Final = 50 * NS_PER_MS
+MOST_MARKS: Final = 64
 #: So long after the talker was silent feedback is of no use for the rate: little was sent in the time that it tells of.
 PAUSE_NS: Final = 2 * INTERVAL_NS
 #: Budgets count in steps of so many bit/s.
@@ -50,6 +54,7 @@ class Governor:
         self._feedback_ns = 0
         self._paused_ns: int | None = None
         self._sent_bytes = 0
+        self._marks: deque[tuple[int, int, int]] = deque([(0, 0, 0)], MOST_MARKS)  # packets, bytes sent, when
         self.plan = self._planned()
 
     @property
@@ -83,12 +88,13 @@ class Governor:
                 return False
             lost = min(due, max(0, due - ((feedback.received - before[0]) & 0xFFFF)))
             sent_bps = (sent - self._sent_bytes) * 8 * NS_PER_S // elapsed_ns if elapsed_ns else 0
+            told = self._sent_since(feedback.expected, sent_bps, now_ns)
             if self._paused_ns is not None and now_ns - self._paused_ns < PAUSE_NS:
                 self._rate.hear(now_ns)
             else:
                 loss = self._lost_x // 1000
-                self._rate.on_feedback(feedback, lost, due, sent_bps, self.plan.packet_bytes, loss, now_ns)
-            if self._rate.verdict is Verdict.CLEAR:
+                self._rate.on_feedback(feedback, lost, due, told, self.plan.packet_bytes, loss, now_ns)
+            if self._rate.verdict is Verdict.CLEAR and not self._rate.waits:
                 self._learn(lost, due, feedback.burst_half_frames, elapsed_ns)
         self._feedback_ns, self._sent_bytes = now_ns, sent
         return self._plan_again()
@@ -104,6 +110,8 @@ class Governor:
     def handle_time(self, now_ns: int) -> bool:
         """To be called with every packet; whether the plan is another now."""
         before_bps = self._rate.budget_bps
+        if now_ns - self._marks[-1][2] >= MARK_NS:
+            self._marks.append((self._stats.packets_sent, self._stats.wire_bytes_sent, now_ns))
         self._rate.handle_time(now_ns)
         return self._rate.budget_bps != before_bps and self._plan_again()
 
@@ -127,6 +135,13 @@ class Governor:
         if not burst * 3 // 4 <= seen <= burst * 5 // 4:
             burst = _nearest(_BURSTS, seen)
         self._path = Path(loss, burst if loss else 0)
+
+    def _sent_since(self, expected: int, sent_bps: int, now_ns: int) -> Sent:
+        """What was sent after the packet before `expected` (its 16 low bits), to about MARK_NS."""
+        packets = self._stats.packets_sent
+        counter = packets - ((packets - expected) & 0xFFFF)
+        since = next((mark for mark in reversed(self._marks) if mark[0] <= counter), self._marks[0])
+        return Sent(sent_bps, (self._stats.wire_bytes_sent - since[1]) * 8, now_ns - since[2])
 
     def _plan_again(self) -> bool:
         plan = self._planned()

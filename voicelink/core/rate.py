@@ -14,6 +14,7 @@ without feedback RFC 8083's. Integers only.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
@@ -26,19 +27,28 @@ QUEUE_MS: Final = 30
 QUEUE_LOSS: Final = 80
 #: The threshold grows with how much the fastest packets' delay varies by itself; a change counts for no more than this.
 MOST_SPREAD_MS: Final = 100
-#: Tenths of what was sent; where less comes through, it is not a path that stood still for a moment, and so long.
+#: Tenths of what was sent; where less comes through, it is not a path that stood still for a moment, and so long. Where
+#: delays vary by themselves, so many times as long as they do on average.
 CHOKED, STALL_NS = 8, 200 * NS_PER_MS
+PATIENCE: Final = 8
+#: What comes through is counted over so long, and over so many packets at least.
+CAME_NS: Final = 400 * NS_PER_MS
+CAME_PACKETS: Final = 4
+#: A queue is what the fastest of so many packets met.
+LEAST_PACKETS: Final = 8
 #: Share of what comes through that is sent after a queue was seen, percent; less while a long one drains, or stands.
 BACK_OFF, DRAIN, STANDS = 85, 55, 70
 LONG_QUEUE_MS: Final = 150
 #: A long queue is first left alone for as long as it is long, and no longer than this: nothing is sent.
-LONGEST_HELD_MS: Final = 700
+LONGEST_HELD_MS: Final = 1_000
 #: After a decrease nothing rises for so long, and nothing falls again for so long.
 HOLD_NS: Final = 1_000 * NS_PER_MS
 AGAIN_NS: Final = 350 * NS_PER_MS
 #: Between two steps up, at first and at most; a step, percent, and one near a rate that was too much.
 STEP_NS, LONGEST_STEP_NS = 500 * NS_PER_MS, 3 * NS_PER_S
-STEP, SMALL_STEP = 130, 106
+STEP, MIDDLE_STEP, SMALL_STEP = 130, 112, 106
+#: A rate that was too much is passed here, and left behind there (percent of it).
+PAST, FAR = 105, 135
 #: So close to a rate that was too much (percent) a step waits for this long after the last time that it was.
 CLOSE, CLOSE_NS = 93, 6 * NS_PER_S
 NEAR_STEP_NS: Final = 2 * NS_PER_S
@@ -60,6 +70,18 @@ class Verdict(Enum):
     DRAINING = "draining"
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What the sender sent."""
+
+    bps: int
+    """Since the feedback before, IP and UDP headers counted."""
+    since_bits: int = 0
+    """Since the newest packet that this feedback tells of."""
+    since_ns: int = 0
+    """How long ago that was sent."""
+
+
 class RateControl:
     """`budget_bps`: what may be sent on the wire now, within floor and ceiling. It starts at the ceiling."""
 
@@ -67,6 +89,8 @@ class RateControl:
         self._floor_bps, self._ceiling_bps = floor_bps, max(floor_bps, ceiling_bps)
         self.budget_bps = self._ceiling_bps
         self.verdict = Verdict.CLEAR
+        self.waits = False
+        """Whether packets wait, if shortly: what is lost may be what a short queue dropped, and nothing should rise."""
         self._too_much_bps = 0  # a rate at which a queue was seen
         self._fell_ns: int | None = None
         self._rose_ns = 0
@@ -74,8 +98,10 @@ class RateControl:
         self._drains = False
         self._queue_ms = self._spread_x16 = 0
         self._over_ns: int | None = None
-        self._held_until_ns = -HOLD_NS
-        self._came_bps: deque[int] = deque(maxlen=3)
+        self._held_until_ns = 0
+        self._came_bps = 0
+        self._came: deque[tuple[int, int]] = deque()  # time, bits
+        self._fastest: deque[tuple[int, int]] = deque()  # packets, queue in ms
         self._heard_ns: int | None = None
         self._halved_ns = 0
         self._before_silence_bps = 0
@@ -95,16 +121,26 @@ class RateControl:
         return now_ns < self._held_until_ns
 
     def on_feedback(
-        self, feedback: Feedback, lost: int, due: int, sent_bps: int, packet_bytes: int, loss: int, now_ns: int
+        self, feedback: Feedback, lost: int, due: int, sent: Sent, packet_bytes: int, loss: int, now_ns: int
     ) -> None:
-        """`lost` of `due` packets are missing since the feedback before, while `sent_bps` were sent in packets of about
-        `packet_bytes` (both with headers); `loss` is the path's over a longer time, thousandths."""
+        """`lost` of `due` packets are missing since the feedback before, while `sent` was, in packets of about
+        `packet_bytes` (with headers); `loss` is the path's over a longer time, thousandths."""
+        elapsed_ns = now_ns - (self._heard_ns or 0)
         self.hear(now_ns)
-        came_bps = self._came(feedback.rate_100bps * 100)
+        sent_bps = sent.bps
+        came_bps = self._count(feedback.rate_100bps * 100, elapsed_ns, packet_bytes)
+        if not feedback.rate_100bps:
+            return  # nothing came, so it tells of no delay
         packet_ms = packet_bytes * 8_000 // max(came_bps, self._floor_bps // 2)
-        losing = 1000 * lost >= QUEUE_LOSS * due and lost > 0
-        choked = 10 * came_bps < CHOKED * sent_bps
-        self.verdict = self._judge(feedback, packet_ms, losing, choked, now_ns)
+        losing = lost > 0 and 1000 * lost >= (QUEUE_LOSS + 2 * loss) * due
+        choked = 10 * self._came_bps < CHOKED * sent_bps
+        least_ms = self._least(feedback.queue_ms, due - lost)
+        self.verdict = self._judge(feedback, least_ms, packet_ms, losing, choked, now_ns)
+        stands_ms = self._stands_ms(feedback.queue_ms, sent, came_bps, lost > 0)
+        if self.verdict is Verdict.QUEUE and stands_ms <= QUEUE_MS + packet_ms // 4:
+            self.verdict = Verdict.DRAINING
+        if self.verdict is not Verdict.CLEAR:
+            self._hold(stands_ms - packet_ms, choked, now_ns)
         if self.verdict is Verdict.QUEUE:
             self._stop_trial()
             self._fall(came_bps, sent_bps, feedback.queue_ms - packet_ms, now_ns)
@@ -116,7 +152,7 @@ class RateControl:
                 self._set(max(self.budget_bps, self._too_much_bps * BACK_OFF // 100))
             if self._is_wider(feedback, now_ns):
                 self._too_much_bps, self._step_ns = 0, STEP_NS
-            if not self._begin_trial(loss, sent_bps, now_ns):
+            if not self._begin_trial(loss, sent_bps, now_ns) and not self.waits:
                 self._rise(now_ns)
 
     def hear(self, now_ns: int) -> None:
@@ -141,26 +177,63 @@ class RateControl:
     def _set(self, budget_bps: int) -> None:
         self.budget_bps = min(max(budget_bps, self._floor_bps), self._ceiling_bps)
 
-    def _came(self, now_bps: int) -> int:
-        """What comes through, rather too little than too much: it is counted over few packets."""
-        self._came_bps.append(now_bps)
-        return min(now_bps, sum(self._came_bps) // len(self._came_bps))
+    def _count(self, now_bps: int, elapsed_ns: int, packet_bytes: int) -> int:
+        """What comes through, rather too little than too much; what few packets tell of that is not believed."""
+        came = self._came
+        came.append((elapsed_ns, now_bps * elapsed_ns))
+        total_ns = sum(ns for ns, _ in came)
+        while len(came) > 1 and total_ns - came[0][0] >= CAME_NS:
+            total_ns -= came.popleft()[0]
+        self._came_bps = sum(bits for _, bits in came) // max(total_ns, 1)
+        if now_bps * elapsed_ns < CAME_PACKETS * packet_bytes * 8 * NS_PER_S:
+            return self._came_bps
+        return min(now_bps, self._came_bps)
 
-    def _judge(self, feedback: Feedback, packet_ms: int, losing: bool, choked: bool, now_ns: int) -> Verdict:
+    def _stands_ms(self, queue_ms: int, sent: Sent, came_bps: int, full: bool) -> int:
+        """How long the queue is by now, if what came through still does: feedback tells of `sent.since_ns` ago.
+
+        No more than twice what was told, since what does not fit a queue is dropped; where it is full, no more than it.
+        """
+        more_ms = (sent.since_bits * 1000 // max(came_bps, self._floor_bps // 2)) - sent.since_ns // NS_PER_MS
+        return min(queue_ms + more_ms, queue_ms if full else 2 * queue_ms)
+
+    def _hold(self, stands_ms: int, choked: bool, now_ns: int) -> None:
+        """Leave a long queue alone until it is short. What feedback tells later of packets before that is no reason."""
+        lasts = self._over_ns is not None and now_ns - self._over_ns >= 2 * STALL_NS
+        long_ms = LONG_QUEUE_MS + 4 * (self._spread_x16 >> 4)
+        if stands_ms > long_ms and now_ns >= self._held_until_ns and (choked or lasts):
+            self._held_until_ns = now_ns + min(stands_ms - LONG_QUEUE_MS // 2, LONGEST_HELD_MS) * NS_PER_MS
+
+    def _least(self, queue_ms: int, packets: int) -> int:
+        """The queue as the fastest of the last LEAST_PACKETS tells it: one or two may be slow by chance."""
+        fastest = self._fastest
+        fastest.append((packets, queue_ms))
+        total = sum(count for count, _ in fastest)
+        while len(fastest) > 1 and total - fastest[0][0] >= LEAST_PACKETS:
+            total -= fastest.popleft()[0]
+        return min(ms for _, ms in fastest)
+
+    def _judge(
+        self, feedback: Feedback, least_ms: int, packet_ms: int, losing: bool, choked: bool, now_ns: int
+    ) -> Verdict:
         """A short queue that is full never looks long; it shows in loss. A path that only stood still for a moment (as
         Wi-Fi does) lets all through then."""
         change_ms = min(abs(feedback.queue_ms - self._queue_ms), MOST_SPREAD_MS)
         self._queue_ms = feedback.queue_ms
         if not choked:
             self._spread_x16 += change_ms - (self._spread_x16 + 8 >> 4)
-        if feedback.queue_ms <= QUEUE_MS + packet_ms // (4 if losing else 1) + 2 * (self._spread_x16 >> 4):
+        spread_ms = 2 * (self._spread_x16 >> 4)
+        self.waits = least_ms > QUEUE_MS + packet_ms // 4 + spread_ms
+        if least_ms <= QUEUE_MS + packet_ms // (4 if losing else 1) + spread_ms:
             self._over_ns = None
             return Verdict.CLEAR
         if self._over_ns is None:
             self._over_ns = now_ns
-        if not (losing or choked) and now_ns - self._over_ns < STALL_NS:
+        patience_ns = PATIENCE * (self._spread_x16 >> 4) * NS_PER_MS + (0 if losing or choked else STALL_NS)
+        if now_ns - self._over_ns < patience_ns:
             return Verdict.CLEAR
-        return Verdict.DRAINING if feedback.trend_8ms_per_s < -1 else Verdict.QUEUE
+        full = losing and choked  # such a queue goes up and down a little, and drains no more
+        return Verdict.DRAINING if feedback.trend_8ms_per_s < -1 and not full else Verdict.QUEUE
 
     def _is_wider(self, feedback: Feedback, now_ns: int) -> bool:
         wider = feedback.trend_8ms_per_s <= WIDER and not feedback.queue_ms
@@ -175,10 +248,8 @@ class RateControl:
             self._step_ns = min(2 * self._step_ns, LONGEST_STEP_NS)
         least_bps = min(came_bps, sent_bps) if sent_bps else came_bps
         self._drains = long = queue_ms > LONG_QUEUE_MS
-        if long and 10 * came_bps < CHOKED * sent_bps and now_ns >= self._held_until_ns + HOLD_NS:
-            self._held_until_ns = now_ns + min(queue_ms - LONG_QUEUE_MS, LONGEST_HELD_MS) * NS_PER_MS
         wanted_bps = min(least_bps * (DRAIN if long else BACK_OFF), self.budget_bps * (STANDS if again else 95)) // 100
-        self._too_much_bps = max(min(sum(self._came_bps) // len(self._came_bps), self.budget_bps), wanted_bps)
+        self._too_much_bps = max(min(self._came_bps, max(self.budget_bps, sent_bps)), wanted_bps)
         self._fell_ns, self._rose_ns = now_ns, 0
         self._set(wanted_bps)
 
@@ -188,7 +259,7 @@ class RateControl:
             return
         if self._fell_ns is not None and now_ns - self._fell_ns < HOLD_NS:
             return
-        near = self._too_much_bps * 80 < self.budget_bps * 100 < self._too_much_bps * 105
+        near = self._too_much_bps * 80 < self.budget_bps * 100 < self._too_much_bps * PAST
         wait_ns = max(self._step_ns, NEAR_STEP_NS) if near else self._step_ns
         if now_ns - (self._rose_ns or self._fell_ns or 0) < wait_ns:
             return
@@ -198,7 +269,8 @@ class RateControl:
         if self._rose_ns and not near:  # the last step did no harm, so the next need not wait as long
             self._step_ns = max(STEP_NS, self._step_ns // 2)
         self._rose_ns = now_ns
-        self._set(self.budget_bps * (SMALL_STEP if near else STEP) // 100)
+        past = self.budget_bps * 100 < self._too_much_bps * FAR
+        self._set(self.budget_bps * (SMALL_STEP if near else MIDDLE_STEP if past else STEP) // 100)
 
     def _begin_trial(self, loss: int, sent_bps: int, now_ns: int) -> bool:
         """Where much is lost, see whether a lower rate loses less."""
