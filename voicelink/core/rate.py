@@ -6,7 +6,8 @@
   without ever queueing it shows when a lower rate loses less; so a high loss is put to that trial now and then.
 * A long queue is left alone (nothing is sent) for as long as it still is by now: feedback may be old, since it waits in
   a queue of its own, so what was sent after the packet that it tells of counts as well.
-* Delays that vary by themselves are no queue: the fastest of some packets must be slow, and for longer the more they vary.
+* Delays that vary by themselves are no queue: the fastest of some packets must be slow, for the longer the more they
+  vary.
 * All is well: the budget rises in steps (probing). A step that failed makes the next one wait longer and be smaller.
 * No feedback: the budget halves, again and again, until some comes.
 
