@@ -109,8 +109,8 @@ class Engine:
         self.started_ns = self.stopped_ns = 0
         self.output_ms = 0.0
         """How long the last block waited until it left the loudspeaker."""
-        self.stalls, self.longest_stall_ms = 0, 0.0
-        """Times that the thread was kept from working for more than a frame, and the longest."""
+        self.stalls, self.longest_stall_ms, self.stalled_ms = 0, 0.0, 0.0
+        """Times that the thread was kept from working for more than a frame, the longest, and all together."""
         self._cpu_ns = 0
         self._call: _Call | None = None
         self._gain = 1.0
@@ -256,6 +256,7 @@ class Engine:
         lost_ns = time.monotonic_ns() - since_ns - worked_ns - waited_ns
         if lost_ns > STALL_NS:
             self.stalls += 1
+            self.stalled_ms += lost_ns / NS_PER_MS
             self.longest_stall_ms = max(self.longest_stall_ms, lost_ns / NS_PER_MS)
 
     def _say(self, block: NDArray[np.float32], call: _Call) -> None:

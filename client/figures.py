@@ -21,7 +21,7 @@ def call_figures(
     `seconds` how long sound ran, `cpu_rtf` the process's CPU time over that (1.0 is one core), `underruns`
     and `overruns` how often the loudspeaker ran dry and captured sound was lost, `device_xruns` how often a device
     itself reported either, `stalls` how often the system kept the codec thread from working for more than a frame, and
-    `longest_stall_ms` for how long at most. `peer_key`, `peer_trust` and `words`
+    `longest_stall_ms` and `stalled_ms` for how long at most and in all. `peer_key`, `peer_trust` and `words`
     say whom the call was with.
     """
     figures = stats.to_dict()
@@ -48,6 +48,7 @@ def call_figures(
         "device_xruns": engine.device_xruns,
         "stalls": engine.stalls,
         "longest_stall_ms": round(engine.longest_stall_ms, 1),
+        "stalled_ms": round(engine.stalled_ms, 1),
     }
 
 

@@ -147,7 +147,7 @@ def report(heard: dict[str, Heard], figures: dict[str, dict[str, Any]]) -> None:
         sys.stdout.write(
             f"\nsaid by {room}: ESTOI {what.estoi:.3f}, mouth to ear p50 {what.p50_ms:.0f} ms, p95 {what.p95_ms:.0f} ms"
         )
-    keys = ("seconds", "underruns", "overruns", "device_xruns", "stalls", "longest_stall_ms", "cpu_rtf", "buffer_ms")
+    keys = ("seconds", "underruns", "overruns", "device_xruns", "stalls", "stalled_ms", "cpu_rtf", "buffer_ms")
     keys += ("frames_concealed",)
     for name, end in figures.items():
         sys.stdout.write(f"\n{name}: " + ", ".join(f"{key} {end[key]}" for key in keys))
