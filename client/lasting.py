@@ -14,7 +14,7 @@ from voicelink_client.keeper import Keeper
 from voicelink_client.streams import OUTPUT_LATENCY_NS, Sink, Source
 
 from voicelink.audio.resampler import StreamResampler
-from voicelink.units import NS_PER_MS, NS_PER_S, SAMPLE_RATE_HZ, frames_to_ns
+from voicelink.units import NS_PER_MS, NS_PER_S, SAMPLE_RATE_HZ, samples_to_ns
 
 #: A device that moved no sound for so long is stood in for by silence at the clock's pace.
 STALLED_NS: Final = 150 * NS_PER_MS
@@ -24,7 +24,6 @@ LOST_NS: Final = NS_PER_S
 MAX_BEHIND_NS: Final = NS_PER_S // 2
 #: What a device that comes back may hand over beyond the time since the last silence.
 SLACK_NS: Final = 20 * NS_PER_MS
-FRAME_NS: Final = frames_to_ns(1)
 #: Silence comes in blocks as long as a device's.
 SILENCE_NS: Final = 10 * NS_PER_MS
 
@@ -180,11 +179,11 @@ class LastingSink:
         return now_ns >= self._next_ns
 
     def write(self, block: NDArray[np.float32], now_ns: int) -> int:
-        """Play float32 [256]; returns when its first sample leaves the loudspeaker, or would, ns."""
+        """Play float32 [n]; returns when its first sample leaves the loudspeaker, or would, ns."""
         if self._inner is not None and not self._alone:
-            self._next_ns = now_ns + FRAME_NS
+            self._next_ns = now_ns + samples_to_ns(len(block))
             return self._inner.write(self._resampler.push(block), now_ns)
-        self._next_ns = max(self._next_ns + FRAME_NS, now_ns - MAX_BEHIND_NS)
+        self._next_ns = max(self._next_ns + samples_to_ns(len(block)), now_ns - MAX_BEHIND_NS)
         return self._next_ns + OUTPUT_LATENCY_NS
 
     def due_ns(self, now_ns: int) -> int:

@@ -1,4 +1,4 @@
-"""One slot of the loudspeaker: ask the session what to play, and make 256 samples of it."""
+"""One slot of the loudspeaker: ask the session what to play, and make 256 samples of it, or 128 of silence."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Playout:
         self._decoder, self._pull = decoder, pull
 
     def next_slot(self) -> tuple[PlayoutDecision, Block]:
-        """What the slot's decision was, and its float32 [256] at 22 050 Hz."""
+        """What the slot's decision was, and its float32 [256] at 22 050 Hz; [128] while there is nothing to play."""
         skips, quiet = 0, self._decoder.quiet
         while True:
             decision = self._pull(quiet=quiet)
@@ -85,4 +85,4 @@ class Playout:
                 return decoder.stretch()
             case ComfortNoise():
                 return decoder.comfort_noise(decision.index, decision.noise)
-        return np.zeros(FRAME_SAMPLES, np.float32)
+        return np.zeros(FRAME_SAMPLES // 2, np.float32)

@@ -18,7 +18,7 @@ from voicelink.audio.files import read_audio
 from voicelink.audio.resampler import resample
 from voicelink.audio.wav import WavWriter
 from voicelink.errors import AudioError
-from voicelink.units import FRAME_SAMPLES, SAMPLE_RATE_HZ, frames_to_ns
+from voicelink.units import FRAME_SAMPLES, SAMPLE_RATE_HZ, frames_to_ns, samples_to_ns
 
 #: Time between a block's handing over and its first sample leaving the modelled loudspeaker.
 OUTPUT_LATENCY_NS: Final = frames_to_ns(1)
@@ -142,15 +142,15 @@ class PacedSource:
 class PacedSink:
     """A loudspeaker that plays nothing, or into a WAV file, at the pace of the clock.
 
-    Slot m leaves at `started_ns` + (m + 1) frames; it is wanted one frame earlier. Where a block comes after
-    its time, the slots missed are silent and an underrun is counted, as with a sound card.
+    Sample s leaves at `started_ns` + s / 22 050 and one frame; the block that it begins is wanted that frame earlier.
+    Where a block comes after its time, the frames missed are silent and an underrun is counted, as with a sound card.
     """
 
     rate_hz = SAMPLE_RATE_HZ
     device_xruns = 0
 
     def __init__(self, path: Path | None = None) -> None:
-        self._slot = 0
+        self._sample = 0
         self.started_ns = 0
         self.underruns = 0
         self._writer = _open_wav(path) if path is not None else None
@@ -160,27 +160,27 @@ class PacedSink:
         self.started_ns = now_ns
 
     def wants(self, now_ns: int) -> bool:
-        """Whether the next slot's block is to be handed over."""
+        """Whether the next block is to be handed over."""
         return now_ns >= self.due_ns(now_ns)
 
     def write(self, block: NDArray[np.float32], now_ns: int) -> int:
-        """Play 256 samples in the next slot whose time has not begun."""
+        """Play float32 [n] from the next sample on whose time has not come."""
         late_ns = now_ns - self._leave_ns()
         if late_ns > 0:
             self.underruns += 1
             missed = 0
             while now_ns > self._leave_ns():
-                self._slot += 1
+                self._sample += FRAME_SAMPLES
                 missed += 1
             self._save(np.zeros(missed * FRAME_SAMPLES, np.float32))
         leave_ns = self._leave_ns()
         self._save(block)
-        self._slot += 1
+        self._sample += len(block)
         return leave_ns
 
     def due_ns(self, now_ns: int) -> int:
         """When the next block is wanted."""
-        return self.started_ns + frames_to_ns(self._slot)
+        return self.started_ns + samples_to_ns(self._sample)
 
     def idle_ns(self, now_ns: int) -> int:
         """Never idle."""
@@ -192,7 +192,7 @@ class PacedSink:
             self._writer.close()
 
     def _leave_ns(self) -> int:
-        return self.started_ns + frames_to_ns(self._slot + 1)
+        return self.started_ns + samples_to_ns(self._sample + FRAME_SAMPLES)
 
     def _save(self, block: NDArray[np.float32]) -> None:
         if self._writer is not None:

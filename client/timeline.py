@@ -76,4 +76,5 @@ class Timeline:
     def positions(self) -> NDArray[np.int64]:
         """Of each slot, its first sample in the recording of what was heard (see `PacedSink`)."""
         samples = (self.leave_ns - self.playout_ns) * SAMPLE_RATE_HZ / NS_PER_S
-        return np.round(samples / FRAME_SAMPLES).astype(np.int64) * FRAME_SAMPLES - FRAME_SAMPLES
+        half = FRAME_SAMPLES // 2
+        return np.round(samples / half).astype(np.int64) * half - FRAME_SAMPLES

@@ -34,6 +34,11 @@ def frames_to_ns(frames: int) -> int:
     return frames * FRAME_SAMPLES * NS_PER_S // SAMPLE_RATE_HZ
 
 
+def samples_to_ns(samples: int) -> int:
+    """Duration of `samples` samples at 22 050 Hz in nanoseconds, rounded down."""
+    return samples * NS_PER_S // SAMPLE_RATE_HZ
+
+
 def ns_to_frames(duration_ns: int) -> int:
     """Whole codec frames that fit in `duration_ns` nanoseconds."""
     return duration_ns * SAMPLE_RATE_HZ // (FRAME_SAMPLES * NS_PER_S)

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from voicelink_client.engine import Engine
-from voicelink_client.lasting import FRAME_NS, LastingSink, LastingSource
+from voicelink_client.lasting import LastingSink, LastingSource
 from voicelink_client.streams import PacedSink, PacedSource, null_source
 
 from tests.client.fake_codec import FakeCodec
 from voicelink.errors import AudioError
-from voicelink.units import NS_PER_MS, NS_PER_S, SAMPLE_RATE_HZ
+from voicelink.units import NS_PER_MS, NS_PER_S, SAMPLE_RATE_HZ, frames_to_ns
+
+FRAME_NS = frames_to_ns(1)
 
 
 class Device:

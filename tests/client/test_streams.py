@@ -62,6 +62,16 @@ def test_the_sink_wants_a_block_one_frame_before_it_leaves(tmp_path: Path) -> No
     assert samples[::256] == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4], abs=1e-4)
 
 
+def test_half_a_block_of_silence_moves_the_next_one_by_half() -> None:
+    sink = PacedSink()
+    sink.start(0)
+    assert sink.write(np.zeros(128, np.float32), 0) == frames_to_ns(1)
+    assert sink.due_ns(0) == frames_to_ns(1) // 2
+    assert sink.write(np.zeros(256, np.float32), sink.due_ns(0)) == frames_to_ns(3) // 2
+    assert sink.due_ns(0) == frames_to_ns(3) // 2
+    assert sink.underruns == 0
+
+
 def test_a_late_block_leaves_a_gap_as_a_sound_card_would(tmp_path: Path) -> None:
     sink = PacedSink(tmp_path / "o.wav")
     sink.start(T0)

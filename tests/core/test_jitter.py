@@ -80,6 +80,36 @@ def test_playout_starts_a_delay_after_the_fastest_frame_and_goes_on_in_order() -
     assert 0 <= buffer.level_ns - DELAY_NS < FRAME_NS
 
 
+def levels(phase_ns: int, slots: int, ppm: int = 0) -> list[float]:
+    """Frames between level and target in each slot of a path without jitter; a slot of silence lasts half a one."""
+    buffer, queue, now_ns, found = JitterBuffer(adaptive(), Stats()), stream(slots + 100), phase_ns, []
+    for _ in range(slots):
+        while queue and queue[0][0] <= now_ns:
+            at_ns, first, count, _ = queue.pop(0)
+            buffer.insert([frame(first + i) for i in range(count)], [], at_ns)
+        decision = buffer.pull(now_ns)
+        while isinstance(decision, Skip):
+            decision = buffer.pull(now_ns)
+        assert not isinstance(decision, Conceal)
+        now_ns += (FRAME_NS if not isinstance(decision, Wait) else FRAME_NS // 2) * (1_000_000 + ppm) // 1_000_000
+        if buffer.level_ns is not None:
+            found.append((buffer.level_ns - buffer.estimator.target_ns) / FRAME_NS)
+    return found
+
+
+def test_slots_begin_where_an_even_path_has_less_to_wait() -> None:
+    lasting = [levels(phase * FRAME_NS // 16, 500)[-1] for phase in range(16)]
+    assert max(lasting) < 0.56  # half a frame, and what an even path is taken to need beyond what is seen
+    assert min(lasting) >= 0
+
+
+@pytest.mark.parametrize("ppm", [-300, 300])
+def test_drift_takes_the_level_no_further_than_a_frame_from_its_target(ppm: int) -> None:
+    apart = levels(FRAME_NS // 3, 30_000, ppm)[1000:]
+    means = [abs(sum(apart[i : i + 86])) / 86 for i in range(0, len(apart) - 86, 86)]
+    assert max(means) <= 1.0
+
+
 def test_no_pull_before_media_is_more_than_silence() -> None:
     buffer = JitterBuffer(fixed(), Stats())
     assert buffer.pull(0) == buffer.pull(10 * NS_PER_S) == Wait()

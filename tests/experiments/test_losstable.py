@@ -87,7 +87,8 @@ def made_up(estoi: float, plcmos: float) -> list[Row]:
     """Rows of all cells with three seeds: ours at 0.8 and 4.0, Opus so much lower."""
     return [
         {"codec": codec, "wire_kbps": wire, "condition": c.name, "loss": c.loss, "burst_ms": c.burst_ms, "seed": seed,
-         "setting": "x", "delay_ms": 200.0 if codec == "opus" else 150.0, "wire_measured_kbps": wire, "error": None,
+         "setting": (OPUS if codec == "opus" else SETTINGS)[wire, c.loss, c.burst_ms].text,
+         "delay_ms": 200.0 if codec == "opus" else 150.0, "wire_measured_kbps": wire, "error": None,
          "packet_loss": c.loss, "estoi": 0.8 + 0.01 * seed - 0.1 * c.loss - (estoi if codec == "opus" else 0),
          "plcmos": 4.0 - (plcmos if codec == "opus" else 0)}
         for wire, c in CELLS for codec in ("voicelink", "opus") for seed in (1, 2, 3)
@@ -177,6 +178,53 @@ def test_stopped_and_started_again_it_does_what_is_missing(
     more = lossbench.bench_loss(tmp_path / "out", load_codec(engine="onnx"), seeds=3, seconds=10, wires=[9])
     assert more["cells"][0]["lead"]["estoi"]["n"] == 3
     assert more["cells"][-1]["lead"]["estoi"]["n"] == 2
+
+
+@needs_opus
+def test_rows_of_settings_that_are_no_longer_stated_are_measured_anew(
+    pieces: list[tuple[str, int, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyarrow")
+    codec, asked = load_codec(engine="onnx"), {"seeds": 1, "seconds": 10, "wires": [9]}
+    only = lossbench.bench_loss(tmp_path / "out", codec, codecs=["opus"], **asked)  # type: ignore[arg-type]
+    assert (pieces, only["cells"]) == ([("opus", 9, 1)], [])
+    assert len(lossbench.bench_loss(tmp_path / "out", codec, **asked)["cells"]) == 9  # type: ignore[arg-type]
+    assert len(pieces) == 2
+    monkeypatch.setitem(SETTINGS, (9, 0.1, 0), Setting(8, 1, 0, 17))
+    made = lossbench.bench_loss(tmp_path / "out", codec, **asked)["cells"]  # type: ignore[arg-type]
+    assert pieces[2:] == [("voicelink", 9, 1)]
+    assert len(made) == 8  # what is made up here is still of the old setting
+
+
+def test_words_are_told_for_each_language_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[tuple[str, float]] = []
+
+    def errors(reference: np.ndarray, decoded: np.ndarray, language: str) -> tuple[int, int]:
+        heard.append((language, len(reference) / 16_000))
+        assert len(reference) == len(decoded)
+        return (1, 10) if language == "en" else (4, 30)
+
+    monkeypatch.setattr(losstable, "_languages", lambda seed: ("en", "fr", "fr", "en"))
+    monkeypatch.setattr(losstable.words, "word_errors_16k", errors)
+    said = losstable.speech(1, 20.0)
+    found = losstable._scores(["word_accuracy"], (said, losstable.clip_numbers(1, 20.0), 1), said, 22_050)
+    assert found == {"word_accuracy": pytest.approx(1 - 5 / 40)}
+    (_, english), (_, french) = heard
+    assert {language for language, _ in heard} == {"en", "fr"}
+    assert 15 < english + french < 20  # the rest is pauses
+
+
+def test_clips_are_known_by_number() -> None:
+    said, numbers = losstable.speech(2, 30.0), losstable.clip_numbers(2, 30.0)
+    assert len(said) == len(numbers)
+    assert set(numbers.tolist()) == {0, 1, 2, 3, 4}
+    assert np.abs(said[:-500][numbers[:-500] == 0]).max() == 0  # at the very end all fades
+
+
+def test_a_codec_that_the_table_has_not_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["bench", "loss", "--out", str(tmp_path), "--only", "codec2"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--only codec2: the table has voicelink and opus" in line
 
 
 def test_a_rate_that_the_table_has_not_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -173,12 +173,12 @@ def test_alignment_is_by_frame(traces: list[Trace], clip: np.ndarray) -> None:
     """What a listener would hear of a perfect codec stands exactly against what was said."""
     for trace in traces:
         end = trace.ends[1]
-        heard = np.zeros(slots_of(end) * FRAME_SAMPLES, np.float32)
-        for kind, index, slot, lag in zip(end.kind, end.index, end.slot, end.lag, strict=True):
+        heard = np.zeros(int(end.sample[-1]) + FRAME_SAMPLES, np.float32)
+        for kind, index, first, lag in zip(end.kind, end.index, end.sample, end.lag, strict=True):
             if kind in (PLAY, CONCEAL):
                 at = max(0, index * FRAME_SAMPLES - int(lag) * FRAME_SAMPLES // LAG_STEPS)
                 piece = clip[at : at + FRAME_SAMPLES]
-                heard[slot * FRAME_SAMPLES : slot * FRAME_SAMPLES + len(piece)] = piece
+                heard[first : first + len(piece)] = piece
         said, got = aligned(end, clip, heard)
         assert np.array_equal(said, got)
         assert len(said) > 0.8 * len(clip)

@@ -28,9 +28,10 @@ from voicelink.units import FRAME_SAMPLES, MAX_BITS_PER_FRAME
 if TYPE_CHECKING:
     from voicelink.codec.api import Codec
 
-#: Steps. PAUSE: silence, the decoder stands still; the others as the methods of `stream.Decoder`. SKIP and HEAL make no
-#: sound and fill no slot.
+#: Steps. PAUSE: silence for half a slot, the decoder stands still; the others as the methods of `stream.Decoder`. SKIP
+#: and HEAL make no sound and fill no slot.
 PAUSE, PLAY, CONCEAL, STRETCH, SKIP, COMFORT, HEAL = range(7)
+PAUSE_SAMPLES: Final = FRAME_SAMPLES // 2
 #: Frames that the vocoder takes at a time.
 _CHUNK: Final = 16
 
@@ -57,7 +58,7 @@ class Stream:
 
 
 def decode_streams(codec: Codec, streams: Sequence[Stream], progress: Progress | None = None) -> list[Array]:
-    """What each stream sounds like: float32 [256 m] at 22 050 Hz, m its steps without SKIP and HEAL.
+    """What each stream sounds like, float32 at 22 050 Hz: 128 samples for a PAUSE, none for SKIP and HEAL, else 256.
 
     As `Decoder` would give it, up to rounding in the last bits of a product.
     """
@@ -170,9 +171,10 @@ def _sounds(vocoder: Vocoder, mels: Array, counts: Sequence[int], chunk: int, pr
 def _placed(steps: NDArray[np.uint8], sound: Array) -> Array:
     """Sound in its slots, silence in the pauses."""
     slots = steps[(steps != SKIP) & (steps != HEAL)]
-    heard = np.zeros((len(slots), FRAME_SAMPLES), np.float32)
-    heard[slots != PAUSE] = sound.reshape(-1, FRAME_SAMPLES)
-    return heard.reshape(-1)
+    pauses = slots == PAUSE
+    heard = np.zeros(int(np.where(pauses, PAUSE_SAMPLES, FRAME_SAMPLES).sum()), np.float32)
+    heard[np.repeat(~pauses, np.where(pauses, PAUSE_SAMPLES, FRAME_SAMPLES))] = sound
+    return heard
 
 
 def _part(progress: Progress | None, number: int, of: int) -> Progress:

@@ -155,6 +155,9 @@ def loss(
     wire: Annotated[
         list[int] | None, typer.Option(metavar="KBPS", help="Only this rate: 9, 12, 16 or 24. May be repeated.")
     ] = None,
+    only: Annotated[
+        str | None, typer.Option(metavar="CODEC", help="Only this one now: voicelink or opus; cells need both.")
+    ] = None,
     words: Annotated[bool, typer.Option("--words", help="Also the share of words that a recogniser hears.")] = False,
     find_opus: Annotated[
         bool, typer.Option("--find-opus", help="Instead: search Opus' best setting of each cell anew, and print it.")
@@ -177,11 +180,14 @@ def loss(
     unknown = next((rate for rate in wire or () if rate not in WIRE_KBPS), None)
     if unknown is not None:
         raise ConfigError(f"--wire {unknown}: the table has {', '.join(map(str, WIRE_KBPS))} kbps")
+    if only not in (None, "voicelink", "opus"):
+        raise ConfigError(f"--only {only}: the table has voicelink and opus")
     model = load_for_rendering(common, options)
     try:
         figures = bench_loss(
-            out, model, seeds=seeds, seconds=seconds, words=words, wires=wire or (), progress=Progress("rows").show
-        )
+            out, model, seeds=seeds, seconds=seconds, words=words, wires=wire or (), codecs=[only] if only else (),
+            progress=Progress("rows").show,
+        )  # fmt: skip
     except KeyboardInterrupt:
         sys.stderr.write(f"{out}: stopped; the same command goes on\n")
         raise

@@ -69,6 +69,11 @@ class DelayEstimator:
         return self._late_ppb / _PPB
 
     @property
+    def is_starting(self) -> bool:
+        """Whether so little is known that the target still gives way by itself."""
+        return self._seen < START_FRAMES
+
+    @property
     def bounds_ns(self) -> tuple[int, int]:
         """Least and most target."""
         return self._min_ns, self._max_ns

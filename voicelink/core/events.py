@@ -259,7 +259,7 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing to play yet, or no longer: 256 samples of silence. The decoder is not stepped."""
+    """Nothing to play yet, or no longer: 128 samples of silence, half a slot. The decoder is not stepped."""
 
 
 PlayoutDecision: TypeAlias = Play | Conceal | ComfortNoise | Skip | Heal | Stretch | Wait

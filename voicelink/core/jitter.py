@@ -2,8 +2,9 @@
 
 The *level* is how long after the fastest frame of the last seconds frames are played now; `DelayEstimator` says what
 it should be, its *target*. Slots are whole frames of the loudspeaker's clock, so the level is kept from the target to
-little more than a frame above it, by playing 10 % faster or slower for a while (`TimeScale`); a frame that is missing,
-or silence, is where it costs nothing.
+a frame above it, by playing 10 % faster or slower for a while (`TimeScale`); a frame that is missing, or silence, is
+where it costs nothing. Where in a frame's time the slots begin is chosen once: until playout begins the loudspeaker
+asks every half slot (`Wait`), and the half is taken that leaves less to wait on a path that is even.
 
 When a frame is missing at its slot:
 
@@ -37,15 +38,23 @@ from voicelink.units import NS_PER_MS, frames_to_ns, ns_to_frames
 FRAME_NS: Final = frames_to_ns(1)
 #: Frames held at most, about 3 s; one that is further ahead than this sets the position anew.
 CAPACITY_FRAMES: Final = 256
-#: What drift takes while a frame of delay is being gained, and a little more.
-GUARD_NS: Final = 300_000
-#: A level above the target by more than this is lowered by a frame.
+HALF_NS: Final = FRAME_NS // 2
+#: A level under this is raised by a frame: what 1000 ppm of drift take while that is being done, and a little more.
+GUARD_NS: Final = 160_000
+#: A level above the target by more than this is lowered by a frame; and from here on already where it rises as drift
+#: makes it, by no more than so much a slot.
 HIGH_NS: Final = FRAME_NS + 2 * GUARD_NS
+RISEN_NS: Final = FRAME_NS + 100_000
+SLOW_NS: Final = 20_000
+#: After that, and until it has risen further, it is raised only under this: not the one for the other's sake.
+LOW_AFTER_NS: Final = 70_000
+#: What an even path will be found to need beyond what its first frames did.
+EVEN_NS: Final = NS_PER_MS // 2
 #: From so much above the target on it is lowered fast, and from so much at once.
 FAST_NS: Final = 10 * FRAME_NS
 JUMP_NS: Final = 43 * FRAME_NS
 #: A level under the target by less than this is good as long as the late rate is.
-LOW_NS: Final = FRAME_NS // 2
+TOLERATED_NS: Final = FRAME_NS // 2
 #: All packets late for so long while nothing can be played, and at least so many: the position is set anew.
 ALL_LATE_NS: Final = 200 * NS_PER_MS
 ALL_LATE_PACKETS: Final = 3
@@ -80,6 +89,7 @@ class JitterBuffer:
         self._silence = Silence()
         self._noise = b""
         self._hurry = False
+        self._low_ns, self._before_ns = GUARD_NS, 0  # the level above the target in the slot before
         self._late_packets = 0
         self._late_since_ns = 0
         self.level_ns: int | None = None
@@ -209,7 +219,7 @@ class JitterBuffer:
             index = self._charge(known - index)
         above_ns = now_ns - frames_to_ns(index) - base_ns - estimator.target_ns
         if not self._started:
-            if above_ns < 0:
+            if above_ns < 0 or not (self._played or self._is_early_half(above_ns)):
                 return self._conceal(index) if self._played else Wait()
             self._started = True
         if above_ns >= JUMP_NS:
@@ -222,7 +232,9 @@ class JitterBuffer:
             self._rest += 1
         if GUARD_NS <= above_ns <= HIGH_NS:
             self._hurry = False
+            self._low_ns = GUARD_NS
         decision = self._decide(above_ns, now_ns, quiet)
+        self._before_ns = above_ns
         if type(decision) is Skip:
             self._skips += 1
         else:
@@ -243,11 +255,11 @@ class JitterBuffer:
         if self._known_after(index) is None:
             self._waited += 1
             return self._conceal(index + self._waited - 1)
-        if above_ns > HIGH_NS:  # a frame that is not there is the best one to leave out
+        if self._too_high(above_ns):  # a frame that is not there is the best one to leave out
             self._pass_over(index)
-            self._stats.frames_skipped += 1
+            self._lowered()
             return self._decide(above_ns - FRAME_NS, now_ns, quiet)
-        if above_ns < GUARD_NS and self._too_low(above_ns):
+        if above_ns < self._low_ns and self._too_low(above_ns):
             self._stats.frames_inserted += 1
         else:
             self._pass_over(index)
@@ -281,7 +293,7 @@ class JitterBuffer:
     def _play(self, index: int, above_ns: int, now_ns: int, quiet: bool) -> PlayoutDecision:
         """Frame `index`, or something else first where the level is off."""
         scale = self._scale
-        if scale.busy or not GUARD_NS <= above_ns <= HIGH_NS:
+        if scale.busy or not self._low_ns <= above_ns <= RISEN_NS:
             other = self._move(index, above_ns, quiet)
             if other is not None:
                 return other
@@ -301,11 +313,11 @@ class JitterBuffer:
                 scale.turn()
             if scale.step():
                 return self._put_in()
-        elif above_ns > HIGH_NS and self.estimator.recent_ns + FRAME_NS <= above_ns + self.estimator.target_ns:
+        elif self._too_high(above_ns) and self.estimator.recent_ns + FRAME_NS <= above_ns + self.estimator.target_ns:
             most = MOST_SKIPS if self._hurry else int(not quiet or self._rest >= QUIET_REST_SLOTS)
             if index + 1 in self._held and self._skips < most:
                 return self._leave_out(index, above_ns, quiet)
-        elif above_ns < GUARD_NS and self._too_low(above_ns):
+        elif above_ns < self._low_ns and self._too_low(above_ns):
             if self._hurry or (quiet and self._rest >= QUIET_REST_SLOTS):
                 return self._put_in()
             if not quiet:
@@ -325,13 +337,31 @@ class JitterBuffer:
             self._scale.speed_up(above_ns >= FAST_NS)
         self._rest = 0
         self._next = index + 1
-        self._stats.frames_skipped += 1
+        self._lowered()
         return Skip(self._held.pop(index)[0])
+
+    def _lowered(self) -> None:
+        self._stats.frames_skipped += 1
+        self._low_ns = LOW_AFTER_NS
+
+    def _is_early_half(self, above_ns: int) -> bool:
+        """Whether slots that begin now leave less to wait than half a frame later, or that chance was not taken."""
+        estimator = self.estimator
+        least_ns, most_ns = estimator.bounds_ns
+        lasting_ns = min(max(estimator.recent_ns + EVEN_NS, least_ns), most_ns)
+        return (above_ns + estimator.target_ns - lasting_ns) % FRAME_NS < HALF_NS or above_ns >= HALF_NS
+
+    def _too_high(self, above_ns: int) -> bool:
+        """Whether the level is to be lowered."""
+        if above_ns > HIGH_NS:
+            return True
+        slow = 0 < above_ns - self._before_ns <= SLOW_NS
+        return slow and above_ns > RISEN_NS and not self.estimator.is_starting
 
     def _too_low(self, above_ns: int) -> bool:
         """Whether the level is so far under the target that the late rate suffers."""
         estimator = self.estimator
-        if above_ns < -LOW_NS or self._hurry:
+        if above_ns < -TOLERATED_NS or self._hurry:
             return True
         return estimator.late_share(above_ns - GUARD_NS + estimator.target_ns) > 1.5 * estimator.target_late_rate
 
@@ -341,7 +371,7 @@ class JitterBuffer:
         self._waited = 0
         most = min(self._held, default=index + self._silence.left(index)) - index - 1
         index += max(0, min(above_ns // FRAME_NS, self._silence.left(index) - 1, most))
-        if above_ns >= GUARD_NS or not self._too_low(above_ns):
+        if above_ns >= self._low_ns or not self._too_low(above_ns):
             self._next = index + 1
         self._stats.frames_comfort += 1
         self._run = 0

@@ -13,36 +13,35 @@ from voicelink.experiments.losssettings import OPUS, SETTINGS
 from voicelink.experiments.store import Store
 
 JUDGES: Final = ("estoi", "plcmos")
-WORDS: Final = "word_accuracy"
 #: (codec, wire rate, seed), with its place in the order.
 Piece = tuple[int, str, int, int]
 
 
 def bench_loss(
     out: Path, codec: Any, *, seeds: int, seconds: float, words: bool = False, wires: Sequence[int] = (),
-    progress: Callable[[int, int, str], None] = lambda done, total, text: None,
+    codecs: Sequence[str] = (), progress: Callable[[int, int, str], None] = lambda done, total, text: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Measure what is not yet in `out`, and write rows.csv, rows.parquet, loss.md and loss.html there.
 
-    Only `wires`, kbps, where any are named. `progress` hears rows done, rows in all, and what was done last. Raises
-    ConfigError where the folder cannot be used or a package is missing. KeyboardInterrupt leaves the folder ready to go
-    on.
+    Only `wires`, kbps, and `codecs`, where any are named. Rows there of other settings than those stated now are
+    measured anew. `progress` hears rows done, rows in all, and what was done last. Raises ConfigError where the folder
+    cannot be used or a package is missing. KeyboardInterrupt leaves the folder ready to go on.
     """
-    judges = [*JUDGES, *([WORDS] if words else [])]
+    judges = [*JUDGES, *([losstable.WORDS] if words else [])]
     metrics.available(judges)
     opus.library()
-    pieces = [piece for piece in _pieces(seeds) if not wires or piece[2] in wires]
+    pieces = [p for p in _pieces(seeds) if (not wires or p[2] in wires) and (not codecs or p[1] in codecs)]
     each = len(losstable.CONDITIONS)
     store = Store(out, _plan(codec, seeds, seconds, judges), resume=True)
     try:
         for done, (number, name, wire_kbps, seed) in enumerate(pieces, 1):
-            if number not in store.done:
+            if not _up_to_date(store.done.get(number, ())):
                 store.add(number, _rows(name, wire_kbps, seed, seconds, codec, judges), {})
             progress(each * done, each * len(pieces), f"{name} {wire_kbps} kbps, seed {seed}")
     finally:
         try:
             store.write_tables()
-            made = losspage.cells(store.rows())
+            made = losspage.cells([row for row in store.rows() if _up_to_date([row])])
             _write_pages(out, made, seeds, seconds, codec)
         finally:
             store.close()
@@ -69,14 +68,20 @@ def _rows(name: str, wire_kbps: int, seed: int, seconds: float, codec: Any, judg
     return [losstable.opus_row(wire_kbps, c, seed, seconds, judges) for c in losstable.CONDITIONS]
 
 
+def _up_to_date(rows: Sequence[dict[str, Any]]) -> bool:
+    """Whether there are rows, all of the settings that are stated now."""
+    stated: dict[str, Any] = {losspage.OURS: SETTINGS, losspage.OPUS: OPUS}
+    return bool(rows) and all(
+        row["setting"] == stated[row["codec"]][row["wire_kbps"], row["loss"], row["burst_ms"]].text for row in rows
+    )
+
+
 def _plan(codec: Any, seeds: int, seconds: float, judges: Sequence[str]) -> dict[str, Any]:
-    """What decides the rows. More seeds than there were may be asked for later."""
-    settings = {f"{w} kbps, {loss:g}, {burst} ms": [s.text, OPUS[w, loss, burst].text]
-                for (w, loss, burst), s in SETTINGS.items()}  # fmt: skip
+    """What decides the rows, but for the settings, which each row tells. More seeds may be asked for later."""
     return {
         "title": "Loss table", "about": "voicelink beside Opus", "version": voicelink.__version__,
         "model": codec.model_id, "engine": codec.engine.name, "opus": opus.version(), "seconds": seconds,
-        "metrics": list(judges), "settings": settings, "codecs": [losspage.OURS, losspage.OPUS],
+        "metrics": list(judges), "codecs": [losspage.OURS, losspage.OPUS],
     }  # fmt: skip
 
 

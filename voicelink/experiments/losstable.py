@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from voicelink.audio.repeat import fill
 from voicelink.audio.resampler import resample
-from voicelink.experiments import metrics, network, opus
-from voicelink.experiments.clips import bundled, load_clips
+from voicelink.experiments import metrics, network, opus, words
+from voicelink.experiments.clips import Clip, bundled, load_clips
 from voicelink.experiments.losssettings import OPUS, SETTINGS, OpusSetting, Setting
 from voicelink.experiments.peers import HEADER_BYTES
 from voicelink.experiments.statistics import Row
@@ -41,6 +41,7 @@ _TAIL_S: Final = 10.0
 _PAUSE_S: Final = 0.25
 OUTPUT_MS: Final = frames_to_ns(1) / 1e6
 LISTENER: Final = 1
+WORDS: Final = "word_accuracy"
 #: Bitrates that are tried until packets of varying size fill the rate.
 _TRIES: Final = 6
 
@@ -78,12 +79,18 @@ def pattern(condition: Condition, seed: int, seconds: float) -> tuple[int, ...]:
 @lru_cache(4)
 def speech(seed: int, seconds: float) -> Sound:
     """The bundled clips one after the other, another one first for each seed; float32 at 22 050 Hz."""
-    names = list(bundled())
-    first = seed % len(names)
     pause = np.zeros(round(_PAUSE_S * SAMPLE_RATE_HZ), np.float32)
-    clips = load_clips([*names[first:], *names[:first]], bundled()[names[0]].parent, "loss table")
-    spoken = np.concatenate([part for clip in clips for part in (clip.speech, pause)])
+    spoken = np.concatenate([part for clip in _clips(seed) for part in (clip.speech, pause)])
     return fill(spoken, round(seconds * SAMPLE_RATE_HZ))
+
+
+@lru_cache(4)
+def clip_numbers(seed: int, seconds: float) -> NDArray[np.int8]:
+    """Which clip each sample of `speech` is of, counted from 1; 0 in a pause; int8."""
+    pause = np.zeros(round(_PAUSE_S * SAMPLE_RATE_HZ), np.float32)
+    numbers = [np.full(len(clip.speech), n, np.float32) for n, clip in enumerate(_clips(seed), 1)]
+    labels = np.concatenate([part for number in numbers for part in (number, pause)])
+    return np.rint(fill(labels, round(seconds * SAMPLE_RATE_HZ))).astype(np.int8)
 
 
 def ours(
@@ -97,11 +104,12 @@ def ours(
     for condition, setting, trace, sound in zip(conditions, chosen, traces, render(traces, said, codec), strict=True):
         told = network.figures(trace, LISTENER)
         reference, heard = aligned(trace.ends[LISTENER], said, sound)
+        numbers, _ = aligned(trace.ends[LISTENER], clip_numbers(seed, seconds).astype(np.float32), sound)
         rows.append(
             _identity("voicelink", wire_kbps, condition, seed, setting.text)
             | {"wire_measured_kbps": told["wire_kbps"], "delay_ms": told["mouth_to_ear_p50_ms"]}
             | {"packet_loss": told["packet_loss"], "frame_loss": told["frame_loss"]}
-            | _scores(judges, reference, SAMPLE_RATE_HZ, heard, SAMPLE_RATE_HZ)
+            | _scores(judges, (reference, numbers, seed), heard, SAMPLE_RATE_HZ)
         )
     return rows
 
@@ -133,7 +141,7 @@ def opus_row(
         _identity("opus", wire_kbps, condition, seed, setting.text)
         | {"wire_measured_kbps": round(wire, 3), "delay_ms": round(took_ms, 1)}
         | {"packet_loss": round(sum(lost) / len(lost), 5), "frame_loss": None}
-        | _scores(judges, said, SAMPLE_RATE_HZ, heard, opus.RATE_HZ)
+        | _scores(judges, (said, clip_numbers(seed, seconds), seed), heard, opus.RATE_HZ)
     )
 
 
@@ -179,6 +187,39 @@ def _identity(codec: str, wire_kbps: int, condition: Condition, seed: int, setti
     }  # fmt: skip
 
 
-def _scores(names: Sequence[str], reference: Sound, rate: int, heard: Sound, heard_rate: int) -> Row:
-    found = metrics.score(names, reference, rate, heard, heard_rate)
+def _clips(seed: int) -> list[Clip]:
+    """The bundled clips, another one first for each seed."""
+    names = list(bundled())
+    first = seed % len(names)
+    return load_clips([*names[first:], *names[:first]], bundled()[names[0]].parent, "loss table")
+
+
+#: Speech at SAMPLE_RATE_HZ, the clip that each sample of it is of, and the seed.
+_Said = tuple[Sound, NDArray[Any], int]
+
+
+def _scores(names: Sequence[str], said: _Said, heard: Sound, rate: int) -> Row:
+    found = metrics.score([name for name in names if name != WORDS], said[0], SAMPLE_RATE_HZ, heard, rate)
+    if WORDS in names:
+        found[WORDS] = _word_accuracy(said, heard, rate)
     return {name: round(value, 5) if np.isfinite(value) else None for name, value in found.items()}
+
+
+def _word_accuracy(said: _Said, heard: Sound, rate: int) -> float:
+    """1 - word errors a word: all clips of one language at a time, since a recogniser listens for one."""
+    reference, numbers, seed = said
+    languages = _languages(seed)
+    there = resample(heard, rate, SAMPLE_RATE_HZ)[: len(reference)]
+    wrong = total = 0
+    for language in sorted(set(languages)):
+        spoken = np.isin(numbers[: len(there)], [n for n, own in enumerate(languages, 1) if own == language])
+        pair = [resample(sound[: len(there)][spoken], SAMPLE_RATE_HZ, 16_000) for sound in (reference, there)]
+        more, words_said = words.word_errors_16k(pair[0], pair[1], language)
+        wrong, total = wrong + more, total + words_said
+    return max(0.0, 1 - wrong / total) if total else float("nan")
+
+
+@cache
+def _languages(seed: int) -> tuple[str, ...]:
+    """Of each clip, as the recogniser finds it."""
+    return tuple(words.transcribe(resample(clip.speech, SAMPLE_RATE_HZ, 16_000))[1] for clip in _clips(seed))

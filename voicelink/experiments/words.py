@@ -34,13 +34,22 @@ def word_accuracy_16k(reference: NDArray[np.float32], decoded: NDArray[np.float3
 
     NaN where no words are heard in the reference.
     """
-    said, language = _reference_words(_Hashed(reference))
+    wrong, said = word_errors_16k(reference, decoded)
+    return max(0.0, 1.0 - wrong / said) if said else float("nan")
+
+
+def word_errors_16k(
+    reference: NDArray[np.float32], decoded: NDArray[np.float32], language: str | None = None
+) -> tuple[int, int]:
+    """Words wrong, missing or too many in `decoded`, and words in `reference`; its language is found unless given."""
+    said, language = _reference_words(_Hashed(reference), language)
     if not said:
-        return float("nan")
+        return 0, 0
     heard, _ = transcribe(decoded, language)
     import jiwer  # noqa: PLC0415
 
-    return max(0.0, 1.0 - float(jiwer.wer(" ".join(said), " ".join(heard))))
+    found = jiwer.process_words(" ".join(said), " ".join(heard))
+    return found.substitutions + found.deletions + found.insertions, len(said)
 
 
 def transcribe(speech: NDArray[np.float32], language: str | None = None) -> tuple[list[str], str]:
@@ -101,8 +110,8 @@ class _Hashed:
 
 
 @lru_cache(REFERENCES_KEPT)
-def _reference_words(reference: _Hashed) -> tuple[list[str], str]:
-    return transcribe(reference.speech)
+def _reference_words(reference: _Hashed, language: str | None) -> tuple[list[str], str]:
+    return transcribe(reference.speech, language)
 
 
 def _data(package: str) -> Path:

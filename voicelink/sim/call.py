@@ -193,7 +193,7 @@ class _End(Host):
         self.events: list[tuple[int, str]] = []
         self._number = number
         self._encode_ns = round(scenario.encode_ms * NS_PER_MS)
-        self._frame = self._slot = 0
+        self._frame = self._sample = 0
         self._speech = chain(call.speech[number], repeat(b""))
         self._noise: list[tuple[int, bytes]] = []
         self._kind, self._bits, self._sent_bits = array("B"), array("B"), array("B")
@@ -249,8 +249,8 @@ class _End(Host):
         skips = 0
         while self._note(self.session.pull_frame(self._scheduler.now_ns), skips):
             skips += self._kind[-1] == SKIP
-        self._slot += 1
-        self._scheduler.at(self._loudspeaker.frame_ns(self._slot), self._play)
+        self._sample += FRAME_SAMPLES if self._kind[-1] != WAIT else FRAME_SAMPLES // 2
+        self._scheduler.at(self._loudspeaker.sample_ns(self._sample), self._play)
 
     def _note(self, decision: PlayoutDecision, skips: int) -> bool:
         """Record one decision; whether the slot is still to be filled."""

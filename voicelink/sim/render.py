@@ -29,7 +29,7 @@ def render(
     listener: int = SECOND,
     progress: Callable[[float], None] | None = None,
 ) -> list[NDArray[np.float32]]:
-    """What end `listener` heard in each of `traces`, float32 [256 n] at 22 050 Hz, n the loudspeaker's slots.
+    """What end `listener` heard in each of `traces`, float32 at 22 050 Hz, from the loudspeaker's start on.
 
     `clip` is what the other end's microphone took from its start, float32 [m] in +-1 at 22 050 Hz; silence follows it.
     Where frames were left out as silence (`dtx`), `simulate` should have been told of its pauses (`speech_of`).
@@ -75,7 +75,7 @@ def aligned(
     counts for nothing, and every loss, coding error and concealment does.
     """
     lag_samples = end.lag.astype(np.int64) * FRAME_SAMPLES // LAG_STEPS
-    said_at, heard_at = end.index.astype(np.int64) * FRAME_SAMPLES - lag_samples, end.slot * FRAME_SAMPLES
+    said_at, heard_at = end.index.astype(np.int64) * FRAME_SAMPLES - lag_samples, end.sample
     fits = np.isin(end.kind, (PLAY, CONCEAL)) & (said_at >= 0) & (said_at + FRAME_SAMPLES <= len(said))
     fits &= heard_at + FRAME_SAMPLES <= len(heard)
     within = np.arange(FRAME_SAMPLES)

@@ -1,7 +1,7 @@
 """Everything that happened in one simulated call, as integers: exact, comparable, and small enough to keep.
 
 Times are ns from the moment at which both ends were connected. A `Trace` has two ends; what end 0 sent, end 1
-heard. Slots are the loudspeaker's: one row a playout decision, in order.
+heard. Slots are the loudspeaker's, of 256 samples (a WAIT takes half of one): one row a playout decision, in order.
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ Ints = NDArray[np.int64]
 #: the row after them does: SKIP, decoded and not heard, and HEAL, a late frame that mends the decoder's state.
 WAIT, PLAY, CONCEAL, STRETCH, SKIP, COMFORT, HEAL = range(7)
 KINDS: Final = ("wait", "play", "conceal", "stretch", "skip", "comfort", "heal")
+#: Samples of the loudspeaker that a decision of each kind fills.
+SAMPLES: Final = np.array([FRAME_SAMPLES // 2, *[FRAME_SAMPLES] * 3, 0, FRAME_SAMPLES, 0], np.int64)
 NO_FRAME: Final = -1
 #: `came_ns` of a packet that did not: lost, dropped by the bottleneck's queue, or still on its way at the end.
 LOST, DROPPED, UNDERWAY = -1, -2, -3
 #: A block is handed to the loudspeaker one period before its first sample leaves it, as in a real call.
 OUTPUT_LATENCY_NS: Final = frames_to_ns(1)
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,19 @@ class Clock:
 
     def frame_ns(self, frame: int) -> int:
         """When frame `frame` (256 samples each) begins."""
-        return self.start_ns + frame * FRAME_SAMPLES * (NS_PER_S + self.ppb) // SAMPLE_RATE_HZ
+        return self.sample_ns(frame * FRAME_SAMPLES)
+
+    def sample_ns(self, sample: int) -> int:
+        """When sample `sample` begins."""
+        return self.start_ns + sample * (NS_PER_S + self.ppb) // SAMPLE_RATE_HZ
 
     def frames_ns(self, frames: Ints) -> Ints:
         """`frame_ns` of many."""
-        return self.start_ns + frames * (FRAME_SAMPLES * (NS_PER_S + self.ppb)) // SAMPLE_RATE_HZ
+        return self.samples_ns(frames * FRAME_SAMPLES)
+
+    def samples_ns(self, samples: Ints) -> Ints:
+        """`sample_ns` of many."""
+        return self.start_ns + samples * (NS_PER_S + self.ppb) // SAMPLE_RATE_HZ
 
 
 @dataclass(frozen=True)
@@ -101,16 +111,16 @@ class EndTrace:
         return sum(array.nbytes for array in _arrays(self).values())
 
     @property
-    def slot(self) -> Ints:
-        """Of each decision, the loudspeaker's slot (256 samples each) that it belongs to, from 0."""
-        fills = ((self.kind != SKIP) & (self.kind != HEAL)).astype(np.int64)
-        slots: Ints = np.cumsum(fills) - fills
-        return slots
+    def sample(self) -> Ints:
+        """Of each decision, the first of the loudspeaker's samples that it fills, or the next one does."""
+        fills = SAMPLES[self.kind]
+        samples: Ints = np.cumsum(fills) - fills
+        return samples
 
     @property
     def pull_ns(self) -> Ints:
         """When each decision was made."""
-        return self.loudspeaker.frames_ns(self.slot)
+        return self.loudspeaker.samples_ns(self.sample)
 
 
 @dataclass(frozen=True)
