@@ -25,7 +25,6 @@ from voicelink_client.tones import Tone, TonePlayer
 
 from voicelink.audio.level import LevelMeter
 from voicelink.audio.resampler import StreamResampler
-from voicelink.codec.stream import CALL_SEARCH_ROUNDS
 from voicelink.core.events import PlayoutDecision, Wait
 from voicelink.errors import AudioError
 from voicelink.frame import Frame, Pause
@@ -36,6 +35,9 @@ STALL_NS: Final = frames_to_ns(1)
 
 #: Told after each slot: what was decided, and when the slot's first sample leaves the loudspeaker, ns.
 SlotObserver = Callable[[PlayoutDecision, int], None]
+
+#: So many gaps in the sound, and the encoder search is given up.
+PATIENCE: Final = 5
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +83,8 @@ class Engine:
     `failed` is called on the thread if it breaks down. `tone`, `set_gain` and the figures are for any thread.
 
     A `cleaner` needs a source at its rate (`cleaning.RATE_HZ`). With `dtx`, frames of silence are not coded;
-    with `constant_rate` all are, of silence where nothing is to be sent.
+    with `constant_rate` all are, of silence where nothing is to be sent. `search`: rounds of the encoder search, given
+    up for good where the machine falls behind with them.
 
     Codes half a second of silence when it is made, so that the first frames of the call do not wait for a model
     runtime that is still warming up.
@@ -98,10 +101,12 @@ class Engine:
         on_slot: SlotObserver | None = None,
         dtx: bool = False,
         constant_rate: bool = False,
+        search: int = 0,
     ) -> None:
         self._dtx, self._constant_rate = dtx, constant_rate
         self._codec, self._source, self._sink, self._recorder = codec, source, sink, recorder
         self._cleaner, self._on_slot = cleaner, on_slot
+        self._search = search
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._to_sink = StreamResampler(SAMPLE_RATE_HZ, sink.rate_hz)
@@ -120,7 +125,7 @@ class Engine:
 
     def start(self, port: MediaPort, bits: int, failed: Callable[[Exception], None]) -> None:
         """Begin: code into `port` (at `bits` a frame until it wants others, or for ever), and play what it gives."""
-        encoder = self._codec.encoder(self._source.rate_hz, bits, rounds=CALL_SEARCH_ROUNDS, pauses=self._dtx)
+        encoder = self._codec.encoder(self._source.rate_hz, bits, rounds=self._search, pauses=self._dtx)
         playout = Playout(self._codec.decoder(), port.pull_frame)
         self._cpu_ns = time.process_time_ns()
         self.started_ns = time.monotonic_ns()
@@ -266,6 +271,10 @@ class Engine:
         self.said.push(block)
         if self._recorder is not None:
             self._recorder.said(block if bits else np.zeros_like(block))  # what is not sent was not said
+        if self._search and self._sink.underruns + self._source.overruns >= PATIENCE:
+            _log.warning("this machine is too slow for --search %d; the call goes on without", self._search)
+            self._search = 0
+            call.talker.simplify()
         for frame in call.talker.push(block, bits):
             call.port.send_frame(frame)
 

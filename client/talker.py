@@ -22,6 +22,7 @@ class Encoder(Protocol):
     """A streaming encoder (`voicelink.codec.stream.Encoder`)."""
 
     bits: int
+    rounds: int
 
     def hear(self, block: NDArray[np.float32]) -> list[Frame | Pause]:
         """Frames that these samples complete, or pauses in their place."""
@@ -34,6 +35,10 @@ class Talker:
         self._encoder, self._rate_hz, self._constant_bits = encoder, rate_hz, constant_bits
         self._unsent_samples = 0
         """Captured while nothing was sent, at `rate_hz`."""
+
+    def simplify(self) -> None:
+        """Code without the encoder search from now on."""
+        self._encoder.rounds = 0
 
     def push(self, block: NDArray[np.float32], bits: int) -> list[Frame | Pause]:
         """The frames (or pauses) that float32 [n] completes, at `bits` a frame; for 0 bits none, or of silence."""

@@ -19,8 +19,8 @@ TONE_HZ = 441.0
 
 
 class FakeEncoder:
-    def __init__(self, sample_rate: int, bits: int, pauses: bool = False) -> None:
-        self.bits, self.pauses = bits, pauses
+    def __init__(self, sample_rate: int, bits: int, rounds: int = 0, pauses: bool = False) -> None:
+        self.bits, self.rounds, self.pauses = bits, rounds, pauses
         self._resampler = StreamResampler(sample_rate, SAMPLE_RATE_HZ)
         self._pending = np.zeros(0, np.float32)
         self._index = 0
@@ -84,7 +84,7 @@ class FakeCodec:
     def encoder(
         self, sample_rate: int = SAMPLE_RATE_HZ, bits: int = 32, rounds: int | None = None, pauses: bool = False
     ) -> FakeEncoder:
-        return FakeEncoder(sample_rate, bits, pauses)
+        return FakeEncoder(sample_rate, bits, rounds or 0, pauses)
 
     def decoder(self) -> FakeDecoder:
         return FakeDecoder()

@@ -158,6 +158,9 @@ def loss(
     only: Annotated[
         str | None, typer.Option(metavar="CODEC", help="Only this one now: voicelink or opus; cells need both.")
     ] = None,
+    search: Annotated[
+        int, typer.Option(min=0, max=4, help="Rounds of voicelink's encoder search, as `voicelink call --search`.")
+    ] = 2,
     words: Annotated[bool, typer.Option("--words", help="Also the share of words that a recogniser hears.")] = False,
     find_opus: Annotated[
         bool, typer.Option("--find-opus", help="Instead: search Opus' best setting of each cell anew, and print it.")
@@ -186,6 +189,7 @@ def loss(
     try:
         figures = bench_loss(
             out, model, seeds=seeds, seconds=seconds, words=words, wires=wire or (), codecs=[only] if only else (),
+            search=search,
             progress=Progress("rows").show,
         )  # fmt: skip
     except KeyboardInterrupt:

@@ -89,6 +89,10 @@ class CallOptions:
     wire_kbps: Annotated[
         float | None, typer.Option(metavar="KBPS", help="Most to send, kbit/s, IP and UDP headers counted.")
     ] = None
+    search: Annotated[
+        int | None,
+        typer.Option(metavar="ROUNDS", help="Encoder search, 0..4: clearer, for a tenth of a core each (default 0)."),
+    ] = None
     passphrase: Annotated[
         str | None,
         typer.Option(metavar="TEXT|-", help="Both ends must give the same; - asks, so that it shows nowhere."),
@@ -122,6 +126,7 @@ class CallOptions:
             "session.target_late_rate": self.late,
             "keys.folder": self.keys,
             "keys.passphrase": _ask_passphrase() if self.passphrase == "-" else self.passphrase,
+            "codec.search": self.search,
             "audio.input": self.input,
             "audio.output": self.output,
             "audio.echo_cancel": _on_off(self.echo_cancel),
@@ -277,6 +282,7 @@ def _run(
             cleaner=cleaner,
             dtx=plan.session.dtx,
             constant_rate=plan.session.constant_rate,
+            search=settings.codec.search,
         )
         controls = Controls(settings.session.target_late_rate)
         view, show = _view(common, options.headless, controls, label.removesuffix(".local") or target or "")

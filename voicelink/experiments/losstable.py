@@ -94,14 +94,16 @@ def clip_numbers(seed: int, seconds: float) -> NDArray[np.int8]:
 
 
 def ours(
-    wire_kbps: int, conditions: Sequence[Condition], seed: int, seconds: float, codec: Any, judges: Sequence[str]
-) -> list[Row]:
-    """Rows of voicelink under each condition, rendered together."""
+    wire_kbps: int, conditions: Sequence[Condition], seed: int, seconds: float, codec: Any, judges: Sequence[str],
+    rounds: int = 0,
+) -> list[Row]:  # fmt: skip
+    """Rows of voicelink under each condition, rendered together, with `rounds` of the encoder search."""
     said = speech(seed, seconds)
     chosen = [SETTINGS[wire_kbps, c.loss, c.burst_ms] for c in conditions]
     traces = [call(wire_kbps, c, s, seed, seconds) for c, s in zip(conditions, chosen, strict=True)]
+    sounds = render(traces, said, codec, rounds=rounds, coded=_coded(seed, seconds, codec.model_id, rounds))
     rows = []
-    for condition, setting, trace, sound in zip(conditions, chosen, traces, render(traces, said, codec), strict=True):
+    for condition, setting, trace, sound in zip(conditions, chosen, traces, sounds, strict=True):
         told = network.figures(trace, LISTENER)
         reference, heard = aligned(trace.ends[LISTENER], said, sound)
         numbers, _ = aligned(trace.ends[LISTENER], clip_numbers(seed, seconds).astype(np.float32), sound)
@@ -163,6 +165,12 @@ def find_opus(seed: int, seconds: float) -> dict[tuple[int, float, int], OpusSet
 
 
 # ---- helpers -------------------------------------------------------------------------------------
+@lru_cache(2)
+def _coded(seed: int, seconds: float, model_id: str, rounds: int) -> dict[bytes, Sound]:
+    """Where codes of a seed's speech are kept, by course of bits: they are the same at every rate and loss."""
+    return {}
+
+
 @lru_cache(64)
 def _opus_packets(wire_kbps: int, setting: OpusSetting, seed: int, seconds: float) -> tuple[list[bytes], int, bool]:
     """Packets that keep the rate on average, the codec's delay in samples, and whether any holds redundancy."""

@@ -28,6 +28,9 @@ def render(
     codec: Codec,
     listener: int = SECOND,
     progress: Callable[[float], None] | None = None,
+    *,
+    rounds: int = 0,
+    coded: dict[bytes, NDArray[np.float32]] | None = None,
 ) -> list[NDArray[np.float32]]:
     """What end `listener` heard in each of `traces`, float32 at 22 050 Hz, from the loudspeaker's start on.
 
@@ -35,18 +38,19 @@ def render(
     Where frames were left out as silence (`dtx`), `simulate` should have been told of its pauses (`speech_of`).
     It is coded once for each course of bitrates among the traces; then all traces are decoded together, with the
     codec's own concealment. Fast with the engine "torch" (it batches), slow with "onnx" (one call after another).
-    `progress` hears the share done, 0..1.
+    `progress` hears the share done, 0..1. `rounds` of the encoder search look for better codes (calls: `--search`).
+    `coded` keeps codes by course from one rendering of the same clip, codec and rounds to the next.
     """
     from voicelink.codec.batch import decode_streams  # noqa: PLC0415 (brings the codec)
     from voicelink.codec.courses import encode_courses  # noqa: PLC0415
 
     heard: list[NDArray[np.float32]] = []
-    coded: dict[bytes, NDArray[np.float32]] = {}
+    coded = {} if coded is None else coded
     for first in range(0, len(traces), MAX_STREAMS):
         group = traces[first : first + MAX_STREAMS]
         courses = [_longest(traces, trace.ends[1 - listener].sent_bits, 1 - listener) for trace in group]
         new = {course.tobytes(): course for course in courses if course.tobytes() not in coded}
-        coded |= dict(zip(new, encode_courses(codec, clip, list(new.values())), strict=True))
+        coded |= dict(zip(new, encode_courses(codec, clip, list(new.values()), rounds), strict=True))
         streams = [
             _stream(trace.ends[listener], coded[course.tobytes()]) for trace, course in zip(group, courses, strict=True)
         ]
