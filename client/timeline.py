@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from voicelink_client.streams import PacedSink, PacedSource
 
-from voicelink.core.events import LAG_STEPS, Conceal, Play, PlayoutDecision, Skip
-from voicelink.units import FRAME_SAMPLES, NS_PER_S, SAMPLE_RATE_HZ
+from voicelink.core.events import Conceal, Play, PlayoutDecision, Skip
+from voicelink.units import FRAME_SAMPLES, LAG_STEPS, NS_PER_S, SAMPLE_RATE_HZ
 
 NO_FRAME: Final = -1
 SILENT, PLAYED, CONCEALED = 0, 1, 2

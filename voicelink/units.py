@@ -22,6 +22,11 @@ MAX_BITS_PER_FRAME: Final = 64
 #: Frame t covers samples 256t-256 .. 256t+767, and samples 256t .. 256t+255 are final after it.
 ALGORITHMIC_LATENCY_SAMPLES: Final = WINDOW_SAMPLES - FRAME_SAMPLES
 
+#: Parts of a frame in which the lag counts by which what is heard lies behind the newest decoded frame.
+LAG_STEPS: Final = 20
+#: Frames back from which one that comes late still heals the decoder's state.
+HEAL_FRAMES: Final = 32
+
 #: IPv4 (20 bytes) and UDP (8 bytes) headers, counted in every on-wire rate.
 IP_UDP_HEADER_BYTES: Final = 28
 

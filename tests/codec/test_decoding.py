@@ -8,10 +8,10 @@ import pytest
 from tests.models import speech_like
 from voicelink.codec import decoding
 from voicelink.codec.api import Codec
-from voicelink.codec.decoding import HEAL_STEPS, LAG_STEPS, MOST_GUESSES, PAST_FRAMES
+from voicelink.codec.decoding import HEAL_STEPS, MOST_GUESSES
 from voicelink.codec.stream import Decoder
-from voicelink.core import events, jitter
 from voicelink.frame import Frame
+from voicelink.units import HEAL_FRAMES, LAG_STEPS
 
 COUNT = 90
 
@@ -50,11 +50,6 @@ def decoder_at(codec: Codec, frames: list[Frame], upto: int) -> Decoder:
     for frame in frames[:upto]:
         decoder.play(frame)
     return decoder
-
-
-def test_core_and_codec_agree_on_their_numbers() -> None:
-    assert events.LAG_STEPS == LAG_STEPS
-    assert jitter.HEAL_FRAMES == PAST_FRAMES
 
 
 def test_five_frames_60_ms_late_leave_no_trace(
@@ -147,16 +142,16 @@ def test_what_is_kept_is_bounded_and_what_is_too_old_is_let_be(
 ) -> None:
     decoder = decoder_at(harmonic_codec, frames, 20)
     decoder.conceal()
-    for frame in frames[21 : 21 + PAST_FRAMES + 5]:
+    for frame in frames[21 : 21 + HEAL_FRAMES + 5]:
         decoder.play(frame)
-        assert len(decoder.state.coder.past) <= PAST_FRAMES
+        assert len(decoder.state.coder.past) <= HEAL_FRAMES
     assert decoder.state.coder.past == ()
     decoder.heal(frames[20])
     decoder.heal(frames[3])
-    decoder.play(frames[21 + PAST_FRAMES + 5])
-    for _ in range(3 * PAST_FRAMES):
+    decoder.play(frames[21 + HEAL_FRAMES + 5])
+    for _ in range(3 * HEAL_FRAMES):
         decoder.conceal()
-    assert len(decoder.state.coder.past) == PAST_FRAMES
+    assert len(decoder.state.coder.past) == HEAL_FRAMES
 
 
 def test_any_course_of_events_heals_when_all_has_come(

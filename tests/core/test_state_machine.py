@@ -27,7 +27,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from tests.core.world import A, B, World, frame
 from voicelink.core.delay import WINDOW_FRAMES, DelayEstimator
 from voicelink.core.events import (
-    LAG_STEPS,
     ComfortNoise,
     Conceal,
     Condition,
@@ -38,13 +37,13 @@ from voicelink.core.events import (
     Stretch,
     Wait,
 )
-from voicelink.core.jitter import CAPACITY_FRAMES, HEAL_FRAMES, MISSING_KEPT, MOST_SKIPS, JitterBuffer
+from voicelink.core.jitter import CAPACITY_FRAMES, MISSING_KEPT, MOST_SKIPS, JitterBuffer
 from voicelink.core.plan import Plan
 from voicelink.core.session import Session
 from voicelink.core.silence import MOST_KEPT
 from voicelink.core.stats import Stats
 from voicelink.frame import Pause
-from voicelink.units import NS_PER_MS, NS_PER_S, frames_to_ns
+from voicelink.units import HEAL_FRAMES, LAG_STEPS, NS_PER_MS, NS_PER_S, frames_to_ns
 from voicelink.wire.media import MAX_BLOCKS, MAX_DISTANCE
 
 MOST_DELAY_NS = 2 * NS_PER_S

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from voicelink.core.events import LAG_STEPS
 from voicelink.core.timescale import FAST, ORDINARY, TimeScale
+from voicelink.units import LAG_STEPS
 
 
 def test_slowing_down_gains_a_frame_in_ten_slots() -> None:

@@ -15,13 +15,13 @@ from voicelink.codec.api import Codec, load_codec
 from voicelink.codec.bits import unpack_code
 from voicelink.codec.courses import encode_courses
 from voicelink.codec.stream import CALL_SEARCH_ROUNDS
-from voicelink.core.events import LAG_STEPS, ComfortNoise, Conceal, Heal, Play, PlayoutDecision, Skip, Stretch, Wait
+from voicelink.core.events import ComfortNoise, Conceal, Heal, Play, PlayoutDecision, Skip, Stretch, Wait
 from voicelink.frame import Frame, Pause
 from voicelink.sim.call import simulate
 from voicelink.sim.render import aligned, render
 from voicelink.sim.scenario import scenario_from
 from voicelink.sim.trace import COMFORT, CONCEAL, HEAL, KINDS, PLAY, SKIP, STRETCH, WAIT, EndTrace, Trace
-from voicelink.units import FRAME_SAMPLES
+from voicelink.units import FRAME_SAMPLES, LAG_STEPS
 
 SECONDS = 3.0
 ALL = list(range(8))

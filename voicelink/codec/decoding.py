@@ -23,12 +23,8 @@ from voicelink.codec.bits import sent_mask
 from voicelink.codec.concealment import expected_code, fade, initial_comfort, is_quiet, toward_comfort, track_comfort
 from voicelink.codec.engine import Array, Engine
 from voicelink.codec.pauses import spread
-from voicelink.units import MAX_BITS_PER_FRAME
+from voicelink.units import HEAL_FRAMES, LAG_STEPS, MAX_BITS_PER_FRAME
 
-#: Parts of a frame in which a lag counts, as `core.events.LAG_STEPS`.
-LAG_STEPS: Final = 20
-#: Frames back from which a late one heals, as `core.jitter.HEAL_FRAMES`; a state is 2 kB at h = 512.
-PAST_FRAMES: Final = 32
 #: Coder steps that healing takes in one slot at most.
 HEAL_STEPS: Final = 10
 #: A frame that nobody concealed (left out because it was missing) is guessed; not more than so many in one slot.
@@ -75,7 +71,8 @@ class CoderState(NamedTuple):
     sent: Array
     """[1, 64]: which bits the last frame had; a lost one is taken to have had as many."""
     past: tuple[Past, ...]
-    """Frames `expected - len(past)` to `expected - 1`; empty where nothing is to be made good."""
+    """Frames `expected - len(past)` to `expected - 1`, HEAL_FRAMES at most (2 kB each at h = 512); empty where nothing
+    is to be made good."""
     dirty: int
     """From this place in `past` on the codes are to be run again; len(past) where none are."""
 
@@ -210,7 +207,7 @@ def _healed(state: CoderState) -> Steps[CoderState]:
 def _trimmed(state: CoderState) -> CoderState:
     """Forget what is too old, and what came before the first guess that is left."""
     past, dirty = state.past, state.dirty
-    first = max(0, len(past) - PAST_FRAMES)
+    first = max(0, len(past) - HEAL_FRAMES)
     while first < len(past) and first < dirty and past[first].code is not None:
         first += 1
     if not first:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from voicelink.frame import Frame
 from voicelink.secure.identity import Trust
@@ -193,10 +193,6 @@ Event: TypeAlias = (
     | PeerChanged
     | Ended
 )
-
-
-#: Parts of a frame in which `lag` counts.
-LAG_STEPS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)

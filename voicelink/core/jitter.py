@@ -33,7 +33,7 @@ from voicelink.core.silence import Silence
 from voicelink.core.stats import INTERRUPTION_MS, Stats
 from voicelink.core.timescale import TimeScale
 from voicelink.frame import Frame
-from voicelink.units import NS_PER_MS, frames_to_ns, ns_to_frames
+from voicelink.units import HEAL_FRAMES, NS_PER_MS, frames_to_ns, ns_to_frames
 
 FRAME_NS: Final = frames_to_ns(1)
 #: Frames held at most, about 3 s; one that is further ahead than this sets the position anew.
@@ -61,8 +61,6 @@ ALL_LATE_PACKETS: Final = 3
 INTERRUPTION_FRAMES: Final = ns_to_frames(INTERRUPTION_MS * NS_PER_MS) + 1
 #: From here on a concealed slot is comfort noise alone (`codec/concealment.py`: 9 frames held, 12 of fading).
 SILENT_FRAMES: Final = 22
-#: A late frame heals while it is among the last so many; the decoder keeps as many (`codec/decoding.py`).
-HEAL_FRAMES: Final = 32
 MISSING_KEPT: Final = 1024
 #: Whole frames left out in one slot at most, where new bounds are to act at once.
 MOST_SKIPS: Final = 3

@@ -8,7 +8,7 @@ vocoder never sees one either: what it gets are mel frames between two neighbour
 
 from __future__ import annotations
 
-from voicelink.core.events import LAG_STEPS
+from voicelink.units import LAG_STEPS
 
 #: Twentieths of a frame a slot: 10 % of speed, and 25 % where far too much is held.
 ORDINARY, FAST = 2, 5

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from voicelink.core.events import LAG_STEPS
 from voicelink.sim.trace import CONCEAL, KINDS, PLAY, EndTrace, Trace
-from voicelink.units import FRAME_SAMPLES
+from voicelink.units import FRAME_SAMPLES, LAG_STEPS
 
 if TYPE_CHECKING:
     from voicelink.codec.api import Codec

@@ -17,10 +17,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from voicelink.core.events import LAG_STEPS
 from voicelink.core.stats import Samples
 from voicelink.errors import ConfigError
-from voicelink.units import FRAME_SAMPLES, NS_PER_MS, NS_PER_S, SAMPLE_RATE_HZ, bitrate_bps, frames_to_ns
+from voicelink.units import FRAME_SAMPLES, LAG_STEPS, NS_PER_MS, NS_PER_S, SAMPLE_RATE_HZ, bitrate_bps, frames_to_ns
 
 Ints = NDArray[np.int64]
 
