@@ -49,7 +49,7 @@ class CallCodec(Protocol):
     def model_id(self) -> str:
         """What both ends must share."""
 
-    def encoder(self, sample_rate: int = ..., bits: int = ...) -> Any:
+    def encoder(self, sample_rate: int = ..., bits: int = ..., rounds: int | None = ...) -> Any:
         """A new encoder."""
 
     def decoder(self) -> Any:
@@ -121,7 +121,7 @@ class Engine:
         self._gain = 1.0
         self._player: TonePlayer | None = None
         self._failed: Callable[[Exception], None] = lambda error: None
-        _warm_up(codec)
+        _warm_up(codec, search)
 
     def start(self, port: MediaPort, bits: int, failed: Callable[[Exception], None]) -> None:
         """Begin: code into `port` (at `bits` a frame until it wants others, or for ever), and play what it gives."""
@@ -306,8 +306,8 @@ def _keeper(end: Source | Sink) -> Keeper[Any]:
     raise AudioError("this end of the call has no device that could be changed")
 
 
-def _warm_up(codec: CallCodec) -> None:
+def _warm_up(codec: CallCodec, search: int) -> None:
     decoder: Decoder = codec.decoder()
-    for frame in codec.encoder(SAMPLE_RATE_HZ, 32).push(np.zeros(SAMPLE_RATE_HZ // 2, np.float32)):
+    for frame in codec.encoder(SAMPLE_RATE_HZ, 32, rounds=search).push(np.zeros(SAMPLE_RATE_HZ // 2, np.float32)):
         decoder.play(frame)
     decoder.conceal()
