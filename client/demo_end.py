@@ -94,9 +94,7 @@ def main(load: Callable[[CodecSettings], CallCodec] | None = None) -> int:
         codec = (load or _load)(spec.codec)
         source, sink, log = file_source(Path(spec.said)), PacedSink(Path(spec.heard)), TimelineLog()
         dtx, constant = spec.session.dtx, spec.session.constant_rate
-        engine = Engine(
-            codec, source, sink, on_slot=log, dtx=dtx, constant_rate=constant, search=spec.codec.search
-        )
+        engine = Engine(codec, source, sink, on_slot=log, dtx=dtx, constant_rate=constant, search=spec.codec.search)
         outcome = run(_run(spec, codec, engine))
         log.save(Path(spec.timeline), source, sink)
         outcome.raise_for_failure()
