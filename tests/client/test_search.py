@@ -11,7 +11,7 @@ from voicelink_client.streams import PacedSink, PacedSource
 
 from tests.client.fake_codec import FakeCodec, FakeEncoder
 from voicelink.core.events import PlayoutDecision, Wait
-from voicelink.frame import Frame
+from voicelink.frame import Frame, Pause
 from voicelink.units import NS_PER_MS
 
 
@@ -19,8 +19,10 @@ class Noting(FakeCodec):
     def __init__(self) -> None:
         self.encoders: list[FakeEncoder] = []
 
-    def encoder(self, sample_rate: int = 22_050, bits: int = 32, rounds: int | None = None) -> FakeEncoder:
-        self.encoders.append(super().encoder(sample_rate, bits, rounds))
+    def encoder(
+        self, sample_rate: int = 22_050, bits: int = 32, rounds: int | None = None, pauses: bool = False
+    ) -> FakeEncoder:
+        self.encoders.append(super().encoder(sample_rate, bits, rounds, pauses))
         return self.encoders[-1]
 
 
@@ -49,7 +51,7 @@ class Port:
     def send_bits(self) -> int:
         return 32
 
-    def send_frame(self, frame: Frame) -> None:
+    def send_frame(self, frame: Frame | Pause) -> None:
         pass
 
     def pull_frame(self, *, quiet: bool = False) -> PlayoutDecision:
