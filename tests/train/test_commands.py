@@ -148,6 +148,12 @@ def test_evaluate_keeps_files_of_one_name_apart_and_says_what_cannot_be_scored(
         ("uncoded", 1, None),
         ("3000bps", 1, None),
     ]
+    soundfile.write(tmp_path / "in" / "ben" / "2.wav", speech_like(22_050 * 3), 22_050)
+    rows = evaluate.evaluate(harmonic_codec, tmp_path / "in", [], tmp_path / "cut", seconds=1.5, by_source=True)
+    assert [(row["source"], row["items"]) for row in rows] == [(None, 3), ("anna", 1), ("ben", 2)]
+    assert [len(soundfile.read(tmp_path / "cut" / "uncoded" / f"ben/{i}.wav")[0]) for i in (1, 2)] == [22_050, 33_075]
+    scores = [row["estoi"] for row in rows]
+    assert scores[0] == pytest.approx((scores[1] + 2 * scores[2]) / 3)
     soundfile.write(tmp_path / "in" / "anna" / "2.wav", np.zeros(3_000), 22_050)
     with pytest.raises(AudioError, match=r"2\.wav: cannot be scored"):
         evaluate.evaluate(harmonic_codec, tmp_path / "in", [])

@@ -119,6 +119,12 @@ def evaluate(
             metavar="N", min=0, max=8, help="Rounds of the encoder search. Default: the model's.", show_default=False
         ),
     ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(metavar="S", min=1, help="Of each file the first so many seconds. Default: all.")
+    ] = None,
+    by_source: Annotated[
+        bool, typer.Option("--by-source", help="Also the figures of each folder below FOLDER by itself.")
+    ] = False,
     robustness: Annotated[
         bool,
         typer.Option(
@@ -145,7 +151,7 @@ def evaluate(
     names, missing = usable(metric or METRICS)
     for line in missing:
         typer.echo(f"left out: {line}", err=True)
-    rows = run(model, references, bitrate or [5500, 2750, 1400], out, names, rounds)
+    rows = run(model, references, bitrate or [5500, 2750, 1400], out, names, rounds, seconds, by_source)
     common.result({"model": model.model_id, "conditions": rows}, _table(rows, names))
 
 
@@ -175,7 +181,11 @@ def _table(rows: list[dict[str, Any]], names: list[str]) -> list[str]:
     """Mean and 95 % confidence half-width of each metric, a condition a line."""
     columns = [*names, "mel_db"]
     lines = ["condition   " + "".join(f"{name[:17]:>18}" for name in columns)]
+    source = None
     for row in rows:
+        if row["source"] != source:
+            source = row["source"]
+            lines.append(f"{source}, {row['items']} items")
         cells = [_with_interval(row.get(name), row.get(f"{name}_ci95")) for name in columns]
         lines.append(f"{row['condition']:12}" + "".join(f"{cell:>18}" for cell in cells))
     return lines

@@ -36,7 +36,8 @@ METRICS = (
     "voicing_accuracy",
 )
 #: Mean and 95 % confidence half-width of every metric over the items of one condition (`NAME` and `NAME_ci95`; None for
-#: one item), `condition`, `bitrate_bps` (0: uncoded; None: another codec), `items`, and `mel_db` of our conditions.
+#: one item), `condition`, `source` (None: all items), `bitrate_bps` (0: uncoded; None: another codec), `items`, and
+#: `mel_db` of our conditions.
 Row = dict[str, float | str | None]
 Scores = dict[str, float]
 
@@ -48,6 +49,8 @@ def evaluate(
     out: Path | None = None,
     names: Sequence[str] | None = None,
     rounds: int | None = None,
+    seconds: float | None = None,
+    by_source: bool = False,
 ) -> list[Row]:
     """Score `codec`, and other codecs' audio, on every reference under `folder` by the metrics `names`.
 
@@ -55,7 +58,9 @@ def evaluate(
 
     `folder` holds audio files, or one folder an item with a `ref.*` in it; what else lies in all of those is a
     condition too. Our decoded audio goes to `out`/CONDITION/ITEM.wav. `rounds` of the encoder search, by default the
-    model's. Raises AudioError where there are no items, one cannot be scored, or a bitrate is below the model's least.
+    model's. Of each file the first `seconds` are used, by default all. With `by_source`, the rows of all items are
+    followed by those of each folder right below `folder`, whose `source` is its name. Raises AudioError where there
+    are no items, one cannot be scored, or a bitrate is below the model's least.
     """
     names = usable(METRICS)[0] if names is None else names
     items = find_items(folder)
@@ -66,16 +71,32 @@ def evaluate(
     progress = Progress(len(items) * (len(conditions) + len(peers)), "scores")
     scores: dict[str, list[Scores]] = {name: [] for name in (*conditions, *peers)}
     for item, path in items.items():
-        speech, rate = read_audio(path)
+        speech, rate = _beginning(path, seconds)
         for name, bits in conditions.items():
             decoded, error_db = decode_condition(codec, speech, rate, bits, rounds or 0)
             _keep(out, name, item, decoded)
             scores[name].append({**_scored(path, names, speech, rate, decoded, SAMPLE_RATE_HZ), "mel_db": error_db})
             progress.step(f"{item} {name}")
         for name, files in peers.items():
-            scores[name].append(_scored(path, names, speech, rate, *read_audio(files[item])))
+            scores[name].append(_scored(path, names, speech, rate, *_beginning(files[item], seconds)))
             progress.step(f"{item} {name}")
-    return [_row(name, conditions.get(name), name in peers, found) for name, found in scores.items()]
+    sources: list[tuple[str | None, list[int]]] = [(None, list(range(len(items))))]
+    if by_source:
+        sources += list(by_folder(items).items())
+    return [
+        _row(name, conditions.get(name), name in peers, [found[i] for i in chosen], source)
+        for source, chosen in sources
+        for name, found in scores.items()
+    ]
+
+
+def by_folder(items: Iterable[str]) -> dict[str | None, list[int]]:
+    """Folder right below the references' -> which of the items lie there; `.` for those that lie in none."""
+    found: dict[str | None, list[int]] = {}
+    for i, item in enumerate(items):
+        parts = Path(item).parts
+        found.setdefault(parts[0] if len(parts) > 1 else ".", []).append(i)
+    return found
 
 
 def usable(names: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -154,6 +175,11 @@ def _keep(out: Path | None, condition: str, item: str, decoded: NDArray[np.float
         write_audio(target, decoded, SAMPLE_RATE_HZ)
 
 
+def _beginning(path: Path, seconds: float | None) -> tuple[NDArray[np.float32], int]:
+    speech, rate = read_audio(path)
+    return (speech if seconds is None else speech[: round(seconds * rate)]), rate
+
+
 def _scored(
     path: Path, names: Sequence[str], speech: NDArray[np.float32], rate: int, decoded: NDArray[np.float32], heard: int
 ) -> Scores:
@@ -165,9 +191,9 @@ def _scored(
     return found
 
 
-def _row(name: str, bits: int | None, peer: bool, scores: list[Scores]) -> Row:
+def _row(name: str, bits: int | None, peer: bool, scores: list[Scores], source: str | None) -> Row:
     rate = None if peer else (bits or 0) * SAMPLE_RATE_HZ / FRAME_SAMPLES
-    row: Row = {"condition": name, "bitrate_bps": rate, "items": len(scores)}
+    row: Row = {"condition": name, "source": source, "bitrate_bps": rate, "items": len(scores)}
     for metric in scores[0]:
         values = np.array([found[metric] for found in scores])
         values = values[~np.isnan(values)]
