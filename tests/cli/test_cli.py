@@ -107,7 +107,10 @@ def test_help_is_fast_because_nothing_heavy_is_imported() -> None:
         (["encode", "/nowhere.wav", "."], "cannot be written"),
         (["train", "evaluate", "/nowhere", "--bitrate", "9"], "--bitrate"),
         (["train", "codec", "--data", "/nowhere", "--out", "/nowhere/x", "--recipe", "vocoder"], "is of kind vocoder"),
-        (["train", "vocoder", "--data", "/nowhere", "--out", "/nowhere/x", "--coder", "y"], "for --recipe finetune"),
+        (
+            ["train", "vocoder", "--data", "/nowhere", "--out", "/nowhere/x", "--coder", "y"],
+            "for --recipe pitch and finetune",
+        ),
         (["train", "codec", "--data", "/nowhere", "--out", "/nowhere/x"], "/nowhere: not a prepared folder"),
         (["train", "prepare", "/nowhere", "--out", "/nowhere/x"], "no audio files under /nowhere"),
         (["train", "export", "--coder", "/nowhere", "--vocoder", "/x", "--out", "/tmp"], "no model folder"),

@@ -11,11 +11,12 @@ import torch
 
 from tests.models import speech_like
 from voicelink.codec.api import load_codec
+from voicelink.codec.harmonic import HarmonicVocoder
 from voicelink.errors import AudioError, ConfigError, WeightsError
-from voicelink.train import coder, finetune, prepare, vocoder
-from voicelink.train.data import SpeechData, generator
+from voicelink.train import coder, finetune, pitch, prepare, vocoder
+from voicelink.train.data import LogMel, Segment, SpeechData, generator
 from voicelink.train.evaluate import evaluate
-from voicelink.train.export import export_model
+from voicelink.train.export import export_model, load_vocoder
 from voicelink.train.loop import learning_rate
 
 RECIPES = Path(coder.__file__).parent / "recipes"
@@ -170,6 +171,79 @@ def test_the_coder_learns(prepared: Path) -> None:
         _set_lr(task, recipe, step)
         errors.append(task.step(generator(1, step), step)["mel_db"])
     assert np.mean(errors[-5:]) < 0.6 * np.mean(errors[:5])
+
+
+def test_the_f0_trunk_alone_learns_and_goes_on_where_it_stopped(prepared: Path, tmp_path: Path) -> None:
+    coder.train(_recipe("coder", steps=1, model={"hidden": 24}), prepared, tmp_path / "coder")
+    vocoder.train(_recipe("vocoder", steps=1, frames=14, model=TINY_VOCODER), prepared, tmp_path / "voc")
+    runs = {"coder_run": str(tmp_path / "coder"), "vocoder_run": str(tmp_path / "voc")}
+    short = {"frames": 30, "batch": 6, "warmup": 1, "ema": 0.5, "lr": 3e-3, **runs}
+    recipe = _recipe("pitch", steps=40, **short)
+    assert pitch.train(recipe, prepared, tmp_path / "whole") == 40
+    losses = (tmp_path / "whole" / "checkpoint.pt", tmp_path / "voc" / "checkpoint.pt")
+    after, before = (load_vocoder(path.parent) for path in losses)
+    same = [torch.equal(a, b) for a, b in zip(after.trunk.parameters(), before.trunk.parameters(), strict=True)]
+    assert all(same)
+    data = SpeechData(prepared, recipe.get("sources"))
+    one, other = (_pitch_error(model, data) for model in (after, before))
+    assert one < 0.8 * other
+    stopped = pitch.PitchTask(recipe, data)
+    for step in range(3):
+        torch.manual_seed(step)
+        stopped.step(np.random.default_rng(step), step)
+    again = pitch.PitchTask(recipe, data)
+    again.model.load_state_dict(stopped.model.state_dict())
+    again.optimisers["f0"].load_state_dict(stopped.optimisers["f0"].state_dict())
+    again.restore(stopped.carried())
+    found = []
+    for task in (stopped, again):
+        torch.manual_seed(3)
+        found.append(task.step(np.random.default_rng(3), 3))
+    assert found[0] == found[1]
+
+
+def _pitch_error(model: HarmonicVocoder, data: SpeechData) -> float:
+    segment = data.segments(np.random.default_rng(1), 8, 40)
+    state = torch.split(model.initial_state(8), model.state_sizes, dim=2)[0]
+    with torch.no_grad():
+        logits, _ = model.f0_logits(LogMel()(segment.audio), state)
+        return float(pitch.pitch_loss(model, logits, segment.f0_hz[:, 2:], 1.0)[0])
+
+
+@pytest.mark.parametrize("speed", [0.82, 1.0, 1.22])
+def test_speech_at_another_speed_has_its_track_at_that_speed(speed: float) -> None:
+    frames, f0_hz = 40, 150.0
+    count = pitch.frames_for(frames, speed)
+    time_s = np.arange(256 * count + 768) / 22_050
+    tone = torch.from_numpy(np.sin(2 * np.pi * f0_hz * time_s).astype(np.float32))[None]
+    track = np.where(np.arange(count + 2) < 20, 0.0, f0_hz).astype(np.float32)  # voiced from 256 * 20 samples on
+    audio, played = pitch.at_speed(
+        Segment(tone, torch.from_numpy(track)[None], torch.ones(1), torch.ones(1)), frames, speed
+    )
+    assert audio.shape == (1, 256 * frames + 768)
+    assert played.shape == (1, frames + 2)
+    middle = audio[0, 2048 : 2048 + 4096].numpy() * np.hanning(4096)
+    peak_hz = float(np.argmax(np.abs(np.fft.rfft(middle, 1 << 18)))) * 22_050 / (1 << 18)
+    assert peak_hz == pytest.approx(f0_hz * speed, rel=0.002)
+    voiced = played[0].numpy() > 0
+    assert played[0].numpy()[voiced] == pytest.approx(f0_hz * speed, rel=0.002)
+    assert abs(int(np.argmax(voiced)) - round(20 / speed)) <= 1
+
+
+def test_fine_tuning_can_leave_the_f0_trunk_alone(prepared: Path, tmp_path: Path) -> None:
+    coder.train(_recipe("coder", steps=1, model={"hidden": 24}), prepared, tmp_path / "coder")
+    vocoder.train(_recipe("vocoder", steps=1, frames=14, model=TINY_VOCODER), prepared, tmp_path / "voc")
+    runs = {"coder_run": str(tmp_path / "coder"), "vocoder_run": str(tmp_path / "voc")}
+    before = load_vocoder(tmp_path / "voc")
+    for weight in (0.0, 1.0):
+        recipe = _recipe("finetune", steps=2, frames=14, warmup=1, ema=0.5, f0_weight=weight, **runs)
+        finetune.train(recipe, prepared, tmp_path / f"fine{weight}")
+        after = load_vocoder(tmp_path / f"fine{weight}")
+        kept = [
+            torch.equal(a, b) for a, b in zip(after.f0_trunk.parameters(), before.f0_trunk.parameters(), strict=True)
+        ]
+        assert all(kept) is (weight == 0.0)
+        assert not torch.equal(after.trunk.head.weight, before.trunk.head.weight)
 
 
 def test_from_audio_to_a_model_that_codes(prepared: Path, tmp_path: Path) -> None:

@@ -70,18 +70,18 @@ def vocoder(
     data: Data,
     out: Run,
     recipe: Annotated[
-        str, typer.Option(metavar="FILE.toml|finetune", help="Recipe (default: the shipped first stage).")
+        str, typer.Option(metavar="FILE.toml|pitch|finetune", help="Recipe (default: the shipped first stage).")
     ] = "vocoder",
-    coder: Annotated[Path | None, typer.Option(metavar="DIR", help="finetune: run folder of the coder.")] = None,
+    coder: Annotated[Path | None, typer.Option(metavar="DIR", help="pitch, finetune: run folder of the coder.")] = None,
     vocoder: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="finetune: run folder of the first stage.")
+        Path | None, typer.Option(metavar="DIR", help="pitch, finetune: run folder of the stage before.")
     ] = None,
     steps: Steps = None,
     threads: Threads = 1,
 ) -> None:
-    """Train the harmonic vocoder; with --recipe finetune its second stage on coded speech."""
+    """Train the harmonic vocoder; by --recipe pitch its F0 trunk alone, by finetune a later stage on coded speech."""
     runs = {"coder_run": coder and str(coder), "vocoder_run": vocoder and str(vocoder)}
-    _run(common, ("vocoder", "finetune"), recipe, data, out, threads, steps=steps, **runs)
+    _run(common, ("vocoder", "pitch", "finetune"), recipe, data, out, threads, steps=steps, **runs)
 
 
 def export(
@@ -164,8 +164,8 @@ def _run(
     kind = load_recipe(recipe)["kind"]
     if kind not in kinds:
         raise ConfigError(f"--recipe {recipe}: is of kind {kind}; this command trains by {' or '.join(kinds)}")
-    if kind != "finetune" and any(changes.get(run) for run in ("coder_run", "vocoder_run")):
-        raise ConfigError("--coder and --vocoder are for --recipe finetune")
+    if kind not in ("pitch", "finetune") and any(changes.get(run) for run in ("coder_run", "vocoder_run")):
+        raise ConfigError("--coder and --vocoder are for --recipe pitch and finetune")
     chosen = load_recipe(recipe, **changes)
     if recipe in KINDS:
         chosen = with_sources_of(chosen, data)

@@ -27,12 +27,13 @@ class FinetuneTask:
 
     Recipe keys beside the vocoder's: `coder_run`, `vocoder_run` (run or model folders to start from), `coded_share` and
     `own_f0_share` of segments, `favoured_bits`, `adversarial_weight`, `matching_weight`, `discriminator_every` (steps),
-    `ema`.
+    `ema`, `f0_weight` (0: the F0 trunk stays as it is).
     """
 
     def __init__(self, recipe: dict, data: SpeechData) -> None:
         self.recipe, self.data = recipe, data
         self.model = load_vocoder(Path(recipe["vocoder_run"])).train()
+        self.model.f0_trunk.requires_grad_(recipe["f0_weight"] > 0)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.coder = load_coder(Path(recipe["coder_run"])).requires_grad_(False)
         self.judges = Discriminators()
@@ -52,7 +53,7 @@ class FinetuneTask:
         made, f0_loss = render(self.model, mel, segment, own)
         true = target(segment)
         total, losses = self.loss(made, true, segment)
-        total = total + f0_loss
+        total = total + self.recipe["f0_weight"] * f0_loss
         if self.recipe["adversarial_weight"] and step % self.recipe["discriminator_every"] == 0:
             losses["judges"] = self._judge(true, made.detach())
         if self.recipe["adversarial_weight"] and step >= self.recipe["warmup"]:
@@ -63,7 +64,7 @@ class FinetuneTask:
         total.backward()
         clip_gradients(self.model, 50.0)
         self.optimisers["vocoder"].step()
-        self._follow(step)
+        follow(self.average, self.model, self.recipe["ema"], step)
         return {"f0": f0_loss.item(), **losses}
 
     def carried(self) -> object:
@@ -80,14 +81,11 @@ class FinetuneTask:
         mel = self.log_mel(wide.audio)
         coded = round(count * self.recipe["coded_share"])
         if coded:
-            bits = [self._bits(rng) for _ in range(coded)]
+            bits = [some_bits(rng, self.recipe["favoured_bits"]) for _ in range(coded)]
             mel = torch.cat([code(self.coder, mel[:coded], torch.tensor(bits)), mel[coded:]])
         cut = WARM_UP_FRAMES
         audio, f0_hz = wide.audio[:, FRAME_SAMPLES * cut :], wide.f0_hz[:, cut:]
         return Segment(audio, f0_hz, wide.band_hz, wide.level), mel[:, cut:]
-
-    def _bits(self, rng: np.random.Generator) -> int:
-        return int(rng.choice(self.recipe["favoured_bits"]) if rng.random() < 0.7 else rng.integers(8, 65))
 
     def _judge(self, true: Tensor, made: Tensor) -> float:
         loss = discriminator_loss(self.judges(true), self.judges(made))
@@ -105,12 +103,18 @@ class FinetuneTask:
         self.judges.requires_grad_(True)
         return losses
 
-    def _follow(self, step: int) -> None:
-        """Exponential moving average of the weights, the form that is exported."""
-        decay = min(self.recipe["ema"], (1 + step) / (10 + step))
-        with torch.no_grad():
-            for slow, fast in zip(self.average.parameters(), self.model.parameters(), strict=True):
-                slow.lerp_(fast, 1 - decay)
+
+def some_bits(rng: np.random.Generator, favoured: list[int]) -> int:
+    """Bits a frame of one segment: mostly one of the `favoured`, else any from 8 to 64."""
+    return int(rng.choice(favoured) if rng.random() < 0.7 else rng.integers(8, 65))
+
+
+def follow(average: torch.nn.Module, live: torch.nn.Module, ema: float, step: int) -> None:
+    """Move the exponential moving average of the weights, the form that is exported; sooner in the first steps."""
+    decay = min(ema, (1 + step) / (10 + step))
+    with torch.no_grad():
+        for slow, fast in zip(average.parameters(), live.parameters(), strict=True):
+            slow.lerp_(fast, 1 - decay)
 
 
 @torch.no_grad()
