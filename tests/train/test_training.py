@@ -177,7 +177,7 @@ def test_the_f0_trunk_alone_learns_and_goes_on_where_it_stopped(prepared: Path, 
     coder.train(_recipe("coder", steps=1, model={"hidden": 24}), prepared, tmp_path / "coder")
     vocoder.train(_recipe("vocoder", steps=1, frames=14, model=TINY_VOCODER), prepared, tmp_path / "voc")
     runs = {"coder_run": str(tmp_path / "coder"), "vocoder_run": str(tmp_path / "voc")}
-    short = {"frames": 30, "batch": 6, "warmup": 1, "ema": 0.5, "lr": 3e-3, **runs}
+    short = {"frames": 30, "batch": 6, "warmup": 1, "ema": 0.5, "lr": 3e-3, "model": TINY_VOCODER, **runs}
     recipe = _recipe("pitch", steps=40, **short)
     assert pitch.train(recipe, prepared, tmp_path / "whole") == 40
     losses = (tmp_path / "whole" / "checkpoint.pt", tmp_path / "voc" / "checkpoint.pt")
@@ -236,7 +236,8 @@ def test_fine_tuning_can_leave_the_f0_trunk_alone(prepared: Path, tmp_path: Path
     runs = {"coder_run": str(tmp_path / "coder"), "vocoder_run": str(tmp_path / "voc")}
     before = load_vocoder(tmp_path / "voc")
     for weight in (0.0, 1.0):
-        recipe = _recipe("finetune", steps=2, frames=14, warmup=1, ema=0.5, f0_weight=weight, **runs)
+        small = {"frames": 14, "warmup": 1, "ema": 0.5, "model": TINY_VOCODER}
+        recipe = _recipe("finetune", steps=2, f0_weight=weight, **small, **runs)
         finetune.train(recipe, prepared, tmp_path / f"fine{weight}")
         after = load_vocoder(tmp_path / f"fine{weight}")
         kept = [
