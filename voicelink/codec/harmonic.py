@@ -208,8 +208,11 @@ class HarmonicVocoder(nn.Module):
 
     def f0_class(self, f0_hz: Tensor) -> Tensor:
         """Nearest class of F0 in Hz, int64; inverse of the class centre."""
-        ratio = torch.log(f0_hz.clamp(F0_MIN_HZ, F0_MAX_HZ) / F0_MIN_HZ)
-        return torch.round(ratio / class_step(self.config.f0_classes)).long()
+        return torch.round(self.f0_place(f0_hz)).long()
+
+    def f0_place(self, f0_hz: Tensor) -> Tensor:
+        """F0 in Hz as a place among the classes, which need not be whole."""
+        return torch.log(f0_hz.clamp(F0_MIN_HZ, F0_MAX_HZ) / F0_MIN_HZ) / class_step(self.config.f0_classes)
 
 
 def smoothing(first: int, per_bin: float, most: float) -> Tensor:

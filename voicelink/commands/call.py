@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from voicelink.commands.common import MAX_BITRATE_BPS, MIN_BITRATE_BPS, CodecOptions, Common, command
+from voicelink.commands.common import (
+    MAX_BITRATE_BPS,
+    MIN_BITRATE_BPS,
+    CodecOptions,
+    Common,
+    ConstantRate,
+    Fixed,
+    Redundancy,
+    command,
+)
 from voicelink.errors import ConfigError
 from voicelink.settings import DEFAULT_PORT, SessionSettings, Settings, parse_address
 from voicelink.units import bitrate_bps, bits_per_frame
@@ -24,6 +33,7 @@ if TYPE_CHECKING:
     from voicelink_client.controls import Controls
 
     from voicelink.codec.model_folder import ModelInfo
+    from voicelink.secure.identity import Credentials
 
 #: Where `listen` without a server waits, so that a caller can know it.
 LISTEN_PORT: Final = DEFAULT_PORT + 1
@@ -70,22 +80,13 @@ class CallOptions:
     frames_per_packet: Annotated[
         int | None, typer.Option(help="Frames of 11.6 ms wanted in a packet, 1..8 (default 2).")
     ] = None
-    redundancy: Annotated[int | None, typer.Option(help="Frames that a packet repeats, 0..8 (default 0).")] = None
-    fixed: Annotated[
-        bool | None,
-        typer.Option("--fixed/--adaptive", help="Bits, bundling and redundancy stay as set (default: they adapt)."),
-    ] = None
+    redundancy: Redundancy = None
+    fixed: Fixed = None
     dtx: Annotated[
         bool | None,
         typer.Option("--dtx/--no-dtx", help="Send next to nothing while you say nothing, which shows (default: no)."),
     ] = None
-    constant_rate: Annotated[
-        bool | None,
-        typer.Option(
-            "--constant-rate/--no-constant-rate",
-            help="Datagrams of one size at one interval, whatever is said or muted (default: no).",
-        ),
-    ] = None
+    constant_rate: ConstantRate = None
     wire_kbps: Annotated[
         float | None, typer.Option(metavar="KBPS", help="Most to send, kbit/s, IP and UDP headers counted.")
     ] = None
@@ -238,18 +239,13 @@ def _run(
 
     from voicelink.codec.api import load_call_codec  # noqa: PLC0415
     from voicelink.core.plan import check_wire_limit  # noqa: PLC0415
-    from voicelink.keystore import KeyStore  # noqa: PLC0415
     from voicelink.net.loop import run  # noqa: PLC0415
-    from voicelink.secure.identity import Credentials, psk_of  # noqa: PLC0415
     from voicelink.sim.tracefile import open_link  # noqa: PLC0415
 
     check_wire_limit(settings.session)
     if server is not None:
         parse_address(server)  # before devices are opened: what was typed wrong is told first
-    store = KeyStore(Path(settings.keys.folder).expanduser() if settings.keys.folder else None)
-    passphrase = settings.keys.passphrase
-    psk = psk_of(passphrase) if passphrase else None
-    credentials = Credentials(store.identity(), psk, store.known())
+    credentials, remember = _credentials(settings)
     if is_device(settings.audio.input) or is_device(settings.audio.output):
         raise_priority()  # before threads are started, so that all have it
     model = load_call_codec(settings.codec.model or None, engine=settings.codec.engine)  # type: ignore[arg-type]
@@ -263,7 +259,7 @@ def _run(
         end_with_input=target is not None and is_file(settings.audio.input),
         credentials=credentials,
         dscp=settings.network.dscp,
-        remember=store.remember,
+        remember=remember,
     )
     with ExitStack() as stack:
         if target is None and server is None and settings.session.name and plan.local[1]:
@@ -293,6 +289,17 @@ def _run(
     if outcome.interrupted:
         raise KeyboardInterrupt
     outcome.raise_for_failure()
+
+
+def _credentials(settings: Settings) -> tuple[Credentials, Callable[[str, bytes], None]]:
+    """Who we are and whom we know, and what keeps a peer's key."""
+    from voicelink.keystore import KeyStore  # noqa: PLC0415
+    from voicelink.secure.identity import Credentials, psk_of  # noqa: PLC0415
+
+    store = KeyStore(Path(settings.keys.folder).expanduser() if settings.keys.folder else None)
+    passphrase = settings.keys.passphrase
+    psk = psk_of(passphrase) if passphrase else None
+    return Credentials(store.identity(), psk, store.known()), store.remember
 
 
 def _within_model(session: SessionSettings, info: ModelInfo) -> SessionSettings:

@@ -27,6 +27,26 @@ Bitrate = Annotated[
     typer.Option(metavar="BPS", min=MIN_BITRATE_BPS, max=MAX_BITRATE_BPS, help="Codec bitrate, bit/s, in steps of 86."),
 ]
 
+# What a call, a simulated one and the demo know alike of how to send.
+Redundancy = Annotated[int | None, typer.Option(help="Frames that a packet repeats, 0..8 (default 0).")]
+Fixed = Annotated[
+    bool | None,
+    typer.Option("--fixed/--adaptive", help="Bits, bundling and redundancy stay as set (default: they adapt)."),
+]
+Dtx = Annotated[
+    bool | None, typer.Option("--dtx/--no-dtx", help="Send next to nothing in pauses of speech (default: no).")
+]
+ConstantRate = Annotated[
+    bool | None,
+    typer.Option(
+        "--constant-rate/--no-constant-rate",
+        help="Datagrams of one size at one interval, whatever is said or muted (default: no).",
+    ),
+]
+WireKbps = Annotated[
+    float | None, typer.Option(metavar="KBPS", help="Most to send each way, kbit/s, IP and UDP headers counted.")
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Common:

@@ -8,7 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
-from voicelink.commands.common import Bitrate, CodecOptions, Common, command
+from voicelink.commands.common import (
+    Bitrate,
+    CodecOptions,
+    Common,
+    ConstantRate,
+    Dtx,
+    Fixed,
+    Redundancy,
+    WireKbps,
+    command,
+)
 from voicelink.errors import ConfigError
 from voicelink.units import bitrate_bps, bits_per_frame
 
@@ -27,24 +37,11 @@ class PathOptions:
     frames_per_packet: Annotated[int | None, typer.Option(help="Frames of 11.6 ms in a packet, 1..8 (default 2).")] = (
         None
     )
-    redundancy: Annotated[int | None, typer.Option(help="Frames that a packet repeats, 0..8 (default 0).")] = None
-    fixed: Annotated[
-        bool | None,
-        typer.Option("--fixed/--adaptive", help="Bits, bundling and redundancy stay as set (default: they adapt)."),
-    ] = None
-    dtx: Annotated[
-        bool | None, typer.Option("--dtx/--no-dtx", help="Send next to nothing in pauses of speech (default: no).")
-    ] = None
-    constant_rate: Annotated[
-        bool | None,
-        typer.Option(
-            "--constant-rate/--no-constant-rate",
-            help="Datagrams of one size at one interval, whatever is said or muted (default: no).",
-        ),
-    ] = None
-    wire_kbps: Annotated[
-        float | None, typer.Option(metavar="KBPS", help="Most to send each way, kbit/s, IP and UDP headers counted.")
-    ] = None
+    redundancy: Redundancy = None
+    fixed: Fixed = None
+    dtx: Dtx = None
+    constant_rate: ConstantRate = None
+    wire_kbps: WireKbps = None
 
     def options(self) -> dict[str, Any]:
         """As options for `Common.settings`."""

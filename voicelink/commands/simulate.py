@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from voicelink.commands.common import MAX_BITRATE_BPS, MIN_BITRATE_BPS, CodecOptions, Common, command
+from voicelink.commands.common import (
+    MAX_BITRATE_BPS,
+    MIN_BITRATE_BPS,
+    CodecOptions,
+    Common,
+    ConstantRate,
+    Dtx,
+    Fixed,
+    Redundancy,
+    WireKbps,
+    command,
+)
 from voicelink.commands.scenario import ScenarioOptions, make_scenario
 from voicelink.errors import AudioError, ConfigError
 
@@ -42,27 +53,14 @@ class CallOptions:
         ),
     ] = None
     frames_per_packet: Annotated[int | None, typer.Option(help="Frames of 11.6 ms in a packet (default 2).")] = None
-    redundancy: Annotated[int | None, typer.Option(help="Frames that a packet repeats, 0..8 (default 0).")] = None
+    redundancy: Redundancy = None
     distance: Annotated[
         int | None, typer.Option(metavar="FRAMES", help="Frames between the repeated and the new ones (default 0).")
     ] = None
-    fixed: Annotated[
-        bool | None,
-        typer.Option("--fixed/--adaptive", help="Bits, bundling and redundancy stay as set (default: they adapt)."),
-    ] = None
-    dtx: Annotated[
-        bool | None, typer.Option("--dtx/--no-dtx", help="Send next to nothing in pauses of speech (default: no).")
-    ] = None
-    constant_rate: Annotated[
-        bool | None,
-        typer.Option(
-            "--constant-rate/--no-constant-rate",
-            help="Datagrams of one size at one interval, whatever is said or muted (default: no).",
-        ),
-    ] = None
-    wire_kbps: Annotated[
-        float | None, typer.Option(metavar="KBPS", help="Most to send each way, kbit/s, IP and UDP headers counted.")
-    ] = None
+    fixed: Fixed = None
+    dtx: Dtx = None
+    constant_rate: ConstantRate = None
+    wire_kbps: WireKbps = None
     late: Annotated[
         float | None,
         typer.Option(metavar="SHARE", help="Frames that may come too late: small is safe, large quick (default 0.01)."),

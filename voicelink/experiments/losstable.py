@@ -79,18 +79,14 @@ def pattern(condition: Condition, seed: int, seconds: float) -> tuple[int, ...]:
 @lru_cache(4)
 def speech(seed: int, seconds: float) -> Sound:
     """The bundled clips one after the other, another one first for each seed; float32 at 22 050 Hz."""
-    pause = np.zeros(round(_PAUSE_S * SAMPLE_RATE_HZ), np.float32)
-    spoken = np.concatenate([part for clip in _clips(seed) for part in (clip.speech, pause)])
-    return fill(spoken, round(seconds * SAMPLE_RATE_HZ))
+    return _in_turn([clip.speech for clip in _clips(seed)], seconds)
 
 
 @lru_cache(4)
 def clip_numbers(seed: int, seconds: float) -> NDArray[np.int8]:
     """Which clip each sample of `speech` is of, counted from 1; 0 in a pause; int8."""
-    pause = np.zeros(round(_PAUSE_S * SAMPLE_RATE_HZ), np.float32)
     numbers = [np.full(len(clip.speech), n, np.float32) for n, clip in enumerate(_clips(seed), 1)]
-    labels = np.concatenate([part for number in numbers for part in (number, pause)])
-    return np.rint(fill(labels, round(seconds * SAMPLE_RATE_HZ))).astype(np.int8)
+    return np.rint(_in_turn(numbers, seconds)).astype(np.int8)
 
 
 def ours(
@@ -193,6 +189,13 @@ def _identity(codec: str, wire_kbps: int, condition: Condition, seed: int, setti
         "codec": codec, "wire_kbps": wire_kbps, "condition": condition.name, "loss": condition.loss,
         "burst_ms": condition.burst_ms, "seed": seed, "setting": setting, "error": None,
     }  # fmt: skip
+
+
+def _in_turn(parts: Sequence[Sound], seconds: float) -> Sound:
+    """The parts with a pause after each, again and again until `seconds` are full."""
+    pause = np.zeros(round(_PAUSE_S * SAMPLE_RATE_HZ), np.float32)
+    spoken = np.concatenate([sound for part in parts for sound in (part, pause)])
+    return fill(spoken, round(seconds * SAMPLE_RATE_HZ))
 
 
 def _clips(seed: int) -> list[Clip]:

@@ -48,11 +48,18 @@ def _piece(signal: NDArray[np.float64], frames: int) -> NDArray[np.float64]:
 
 
 def _at(wanted_s: NDArray[np.float64], times_s: NDArray[np.float64], f0_hz: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The track at other times: between two voiced frames on a logarithmic line, else as the nearer frame."""
+    """The track at other times; see `between`."""
     if len(times_s) < 2:
         return np.zeros(len(wanted_s))
     before = np.clip(np.searchsorted(times_s, wanted_s) - 1, 0, len(times_s) - 2)
     share = np.clip((wanted_s - times_s[before]) / (times_s[before + 1] - times_s[before]), 0.0, 1.0)
-    left, right = f0_hz[before], f0_hz[before + 1]
-    between = np.exp((1 - share) * np.log(np.maximum(left, 1e-9)) + share * np.log(np.maximum(right, 1e-9)))
-    return np.where((left > 0) & (right > 0), between, np.where(share < 0.5, left, right))
+    return between(f0_hz[before], f0_hz[before + 1], share)
+
+
+def between(left: NDArray[np.float64], right: NDArray[np.float64], share: NDArray[np.float64]) -> NDArray[np.float64]:
+    """F0 at `share` of the way from `left` to `right` (0 = unvoiced); shapes as numpy broadcasts them.
+
+    On a logarithmic line where both are voiced, else as the nearer one.
+    """
+    line = np.exp((1 - share) * np.log(np.maximum(left, 1e-9)) + share * np.log(np.maximum(right, 1e-9)))
+    return np.where((left > 0) & (right > 0), line, np.where(share < 0.5, left, right))

@@ -18,12 +18,14 @@ from scipy.fft import irfft, next_fast_len, rfft
 from torch import Tensor
 from torch.nn import functional as F
 
-from voicelink.codec.harmonic import F0_MAX_HZ, F0_MIN_HZ, F0_NEIGHBOURHOOD, HarmonicVocoder, class_step
+from voicelink.codec.harmonic import F0_NEIGHBOURHOOD, HarmonicVocoder
 from voicelink.codec.mel import PAD_LEFT
 from voicelink.train.data import LogMel, Segment, SpeechData
 from voicelink.train.export import load_coder, load_vocoder
+from voicelink.train.f0 import between
 from voicelink.train.finetune import WARM_UP_FRAMES, code, follow, some_bits
 from voicelink.train.loop import clip_gradients
+from voicelink.train.vocoder import zero_states
 from voicelink.units import FRAME_SAMPLES, WINDOW_SAMPLES
 
 #: Coded batches kept, and the steps that each new one must serve: coding costs more than learning from it.
@@ -57,9 +59,8 @@ class PitchTask:
     def step(self, rng: np.random.Generator, step: int) -> dict[str, float]:
         """Losses over coded and true mels of one batch, and the share of gross errors (more than four classes)."""
         mel, f0_hz = self._batch(rng, step)
-        state = torch.split(self.model.initial_state(len(mel)), self.model.state_sizes, dim=2)[0]
         with torch.autocast(mel.device.type, torch.bfloat16):
-            logits, _ = self.model.f0_logits(mel, state)
+            logits, _ = self.model.f0_logits(mel, zero_states(self.model, mel)[0])
         seen = slice(min(BLIND_FRAMES, mel.shape[1] // 2), None)
         total, losses = pitch_loss(self.model, logits.float()[:, seen], f0_hz[:, seen], self.recipe["voiced_weight"])
         self.optimisers["f0"].zero_grad(set_to_none=True)
@@ -121,7 +122,7 @@ def pitch_loss(
     classes = model.config.f0_classes
     voiced = (f0_hz > 0).float()
     count = voiced.sum().clamp(min=1)
-    true = torch.log(f0_hz.clamp(F0_MIN_HZ, F0_MAX_HZ) / F0_MIN_HZ) / class_step(classes)
+    true = model.f0_place(f0_hz)
     index = torch.arange(classes, device=logits.device)
     away = index - true[..., None]
     soft = torch.softmax(-0.5 * (away / SOFTNESS) ** 2, dim=-1)
@@ -154,8 +155,7 @@ def at_speed(segment: Segment, frames: int, speed: float) -> tuple[Tensor, Tenso
         return segment.audio, segment.f0_hz
     audio, track = segment.audio.numpy(), segment.f0_hz.numpy()
     wanted = frames * FRAME_SAMPLES + WINDOW_SAMPLES - FRAME_SAMPLES
-    before = next_fast_len(audio.shape[1] - FRAME_SAMPLES, real=True)
-    before = min(before, audio.shape[1])
+    before = min(next_fast_len(audio.shape[1] - FRAME_SAMPLES, real=True), audio.shape[1])
     after = round(before / speed)
     spectrum = rfft(audio[:, :before], axis=1)[:, : after // 2 + 1]
     played = irfft(spectrum, n=after, axis=1)[:, :wanted] * (after / before)
@@ -167,12 +167,10 @@ def at_speed(segment: Segment, frames: int, speed: float) -> tuple[Tensor, Tenso
 
 
 def _track_at(track: NDArray[np.float32], places: NDArray[np.float64]) -> NDArray[np.float64]:
-    """F0 between the entries of `track` [B, n]: on a logarithmic line where both are voiced, else the nearer one's."""
+    """F0 between the entries of `track` [B, n]; see `f0.between`."""
     left = np.clip(np.floor(places).astype(int), 0, track.shape[1] - 2)
     share = np.clip(places - left, 0.0, 1.0)
-    one, other = track[:, left].astype(np.float64), track[:, left + 1].astype(np.float64)
-    between = np.exp((1 - share) * np.log(np.maximum(one, 1e-9)) + share * np.log(np.maximum(other, 1e-9)))
-    return np.where((one > 0) & (other > 0), between, np.where(share < 0.5, one, other))
+    return between(track[:, left].astype(np.float64), track[:, left + 1].astype(np.float64), share)
 
 
 def train(recipe: dict[str, Any], data: Path, out: Path) -> int:

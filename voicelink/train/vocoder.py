@@ -73,7 +73,7 @@ def render(model: HarmonicVocoder, mel: Tensor, segment: Segment, own_f0: int = 
     """
     f0_hz, voiced = segment.f0_hz, (segment.f0_hz > 0).float()
     with torch.autocast(mel.device.type, torch.bfloat16):
-        logits, _ = model.f0_logits(mel, _zero_states(model, mel)[0])
+        logits, _ = model.f0_logits(mel, zero_states(model, mel)[0])
     loss = f0_loss(model, logits.float(), f0_hz[:, 2:], voiced[:, 2:])
     if own_f0:
         f0_hz, voiced = _with_own(model, logits.detach(), f0_hz, voiced, own_f0)
@@ -84,14 +84,14 @@ def sound(model: HarmonicVocoder, mel: Tensor, f0_hz: Tensor, voiced: Tensor) ->
     """Waveform [B, 256 (T - 1)] of mels [B, T, 80], driven by F0 and voicing [B, T + 2] from a zero state."""
     batch, frames = mel.shape[:2]
     with torch.autocast(mel.device.type, torch.bfloat16):
-        spectrum, _ = model.spectrum(mel, f0_hz[:, 2:], voiced[:, 2:], _zero_states(model, mel)[1])
+        spectrum, _ = model.spectrum(mel, f0_hz[:, 2:], voiced[:, 2:], zero_states(model, mel)[1])
     phase = torch.rand(batch, device=mel.device)
     pulses = pulse_train(f0_hz, voiced, phase)
     noise = torch.randn(batch, FRAME_SAMPLES * (frames + 1), device=mel.device)
     return synthesise(spectrum, pulses, noise)[:, FRAME_SAMPLES:-FRAME_SAMPLES]
 
 
-def _zero_states(model: HarmonicVocoder, mel: Tensor) -> tuple[Tensor, ...]:
+def zero_states(model: HarmonicVocoder, mel: Tensor) -> tuple[Tensor, ...]:
     """Of the F0 trunk and of the other one."""
     return torch.split(model.initial_state(len(mel)).to(mel.device), model.state_sizes, dim=2)
 
