@@ -1,5 +1,6 @@
 """The training losses agree with the measures they are named after, and move training the right way."""
 
+import librosa
 import numpy as np
 import pytest
 import torch
@@ -10,10 +11,12 @@ from voicelink_client.clips import bundled_clips
 
 from voicelink.audio.files import read_audio
 from voicelink.audio.resampler import resample
-from voicelink.experiments.models import dnsmos_score
+from voicelink.experiments.models import dnsmos_score, speaker_encoder_file
+from voicelink.experiments.speaker import LEVEL_DBFS, RATE_HZ, read_encoder
 from voicelink.train.mel_loss import MelDistance
 from voicelink.train.mos import MosDistance, to_16k
 from voicelink.train.perceptual import EstoiDistance, PesqDistance
+from voicelink.train.speaker import SpeakerDistance
 
 BAND = butter(5, [325, 3250], fs=22_050, btype="band", output="sos")
 
@@ -118,3 +121,29 @@ def test_the_loss_hears_at_16_khz_what_a_resampler_gives(speech: np.ndarray) -> 
     made = to_16k(torch.from_numpy(speech[None]), MosDistance().resampling)[0].numpy()
     true = resample(speech, 22_050, 16_000)[: len(made)]
     assert np.sum((made - true) ** 2) < 1e-4 * np.sum(true**2)
+
+
+def _speaker_vector(speech: np.ndarray) -> np.ndarray:
+    """Of one window, pauses and all, by the front end that the weights were trained with."""
+    at_16k = resample(speech, 22_050, RATE_HZ)
+    at_16k = at_16k * 10 ** (LEVEL_DBFS / 20) / np.sqrt(np.mean(at_16k**2))
+    mel = librosa.feature.melspectrogram(y=at_16k, sr=RATE_HZ, n_fft=400, hop_length=160, n_mels=40, center=False)
+    with torch.no_grad():
+        return read_encoder(speaker_encoder_file())(torch.from_numpy(mel.T[None]))[0].numpy()
+
+
+def test_the_speaker_loss_is_that_of_the_encoder_and_the_way_back_is_told(speech: np.ndarray) -> None:
+    pytest.importorskip("resemblyzer")
+    distance, band = SpeakerDistance(), torch.tensor([11_025.0])
+    other, rate = read_audio(bundled_clips()[-1])
+    pair = [x[: 22_050 * 2] for x in (speech, resample(other, rate, 22_050), _worse(speech, "noise 10 dB"))]
+    true, another, worse = (torch.from_numpy(x)[None] for x in pair)
+    assert distance(true, true, band).item() == pytest.approx(0, abs=1e-5)
+    vectors = [_speaker_vector(x) for x in pair]
+    for made, vector in ((another, vectors[1]), (worse, vectors[2])):
+        assert distance(made, true, band).item() == pytest.approx(1 - float(vectors[0] @ vector), abs=0.02)
+    worse.requires_grad_(True)
+    far = distance(worse, true, band)
+    far.backward()
+    step = 0.02 * worse.grad / worse.grad.abs().max()
+    assert distance((worse - step).detach(), true, band).item() < far.item()

@@ -112,7 +112,13 @@ def test_resuming_is_exact(kind: str, prepared: Path, tmp_path: Path) -> None:
 def test_coded_mels_are_heard_through_a_vocoder(prepared: Path, tmp_path: Path) -> None:
     vocoder.train(_recipe("vocoder", steps=1, model=TINY_VOCODER), prepared, tmp_path / "vocoder")
     weights = {"spectral_weight": 1.0, "linear_weight": 1.0, "pesq_weight": 1.0, "estoi_weight": 1.0}
-    wave = {**weights, "mos_weight": 0.0, "mos_layers_weight": 0.0, "vocoder_run": str(tmp_path / "vocoder")}
+    wave = {
+        **weights,
+        "mos_weight": 0.0,
+        "mos_layers_weight": 0.0,
+        "speaker_weight": 0.0,
+        "vocoder_run": str(tmp_path / "vocoder"),
+    }
     wave = {**wave, "streams": 2, "weight": 1.0}
     recipe = _recipe("coder", frames=40, model={"hidden": 24}, wave=wave)
     task = coder.CoderTask(recipe, SpeechData(prepared))
@@ -218,7 +224,7 @@ def test_speech_at_another_speed_has_its_track_at_that_speed(speed: float) -> No
     tone = torch.from_numpy(np.sin(2 * np.pi * f0_hz * time_s).astype(np.float32))[None]
     track = np.where(np.arange(count + 2) < 20, 0.0, f0_hz).astype(np.float32)  # voiced from 256 * 20 samples on
     audio, played = pitch.at_speed(
-        Segment(tone, torch.from_numpy(track)[None], torch.ones(1), torch.ones(1)), frames, speed
+        Segment(tone, tone, torch.from_numpy(track)[None], torch.ones(1), torch.ones(1)), frames, speed
     )
     assert audio.shape == (1, 256 * frames + 768)
     assert played.shape == (1, frames + 2)
@@ -267,3 +273,13 @@ def test_from_audio_to_a_model_that_codes(prepared: Path, tmp_path: Path) -> Non
     assert rows[1]["mel_db"] > 0
     assert 1.0 <= rows[1]["pesq_wb"] <= 4.65
     assert (tmp_path / "decoded" / "5500bps" / "one.wav").exists()
+
+
+def test_segments_are_wanted_with_less_noise_where_they_have_any(prepared: Path) -> None:
+    data = SpeechData(prepared)
+    same = data.segments(np.random.default_rng(3), 24, 30, augmented=1.0)
+    torch.testing.assert_close(same.audio, same.wanted, rtol=0, atol=0)
+    lower = data.segments(np.random.default_rng(3), 24, 30, augmented=1.0, noise_reduction_db=20.0)
+    torch.testing.assert_close(lower.audio, same.audio, rtol=0, atol=0)
+    changed = (lower.wanted != lower.audio).any(dim=1)
+    assert 3 <= int(changed.sum()) <= 18

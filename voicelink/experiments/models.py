@@ -100,6 +100,14 @@ def visqol_api() -> Any:
 
 @cache
 def speaker_encoder() -> Embed:
+    """Speech of 16 kHz -> its speaker's vector."""
+    weights = speaker_encoder_file()
+    from voicelink.experiments.speaker import load_encoder  # noqa: PLC0415
+
+    return load_encoder(weights)
+
+
+def speaker_encoder_file() -> Path:
     """The speaker encoder of the resemblyzer package (Wan et al., "Generalized end-to-end loss", ICASSP 2018).
 
     Only the package's weights are used: its code needs a compiler to install and an older SciPy to run.
@@ -107,9 +115,7 @@ def speaker_encoder() -> Embed:
     how = "pip install 'voicelink[train]' && pip install --no-deps resemblyzer"
     for module in ("torch", "librosa", "resemblyzer"):
         require("speaker_similarity", module, how)
-    from voicelink.experiments.speaker import load_encoder  # noqa: PLC0415
-
-    return load_encoder(_package_folder("resemblyzer") / "pretrained.pt")
+    return _package_folder("resemblyzer") / "pretrained.pt"
 
 
 def _package_folder(name: str) -> Path:

@@ -42,11 +42,16 @@ class SpeakerEncoder(torch.nn.Module):
         return torch.nn.functional.normalize(torch.relu(self.linear(hidden[-1])), dim=1)
 
 
-def load_encoder(weights: Path) -> Embed:
-    """The encoder with resemblyzer's `pretrained.pt`."""
+def read_encoder(weights: Path) -> SpeakerEncoder:
+    """The network with resemblyzer's `pretrained.pt`."""
     model = SpeakerEncoder()
     model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True)["model_state"], strict=False)
-    model.eval()
+    return model.eval()
+
+
+def load_encoder(weights: Path) -> Embed:
+    """A function from speech to its speaker's vector, with resemblyzer's `pretrained.pt`."""
+    model = read_encoder(weights)
 
     def embed(speech: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.no_grad():

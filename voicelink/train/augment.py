@@ -1,13 +1,14 @@
 """What microphones and rooms do to speech, drawn at random: level, tilt, band limit, room, noise, rumble, clipping.
 
 An `Augmentation` is drawn once a segment (or once a stream, so that an utterance keeps its room) and applied to
-the samples; they stay the target too, since a codec transmits what it is given. Each part is left out more often
-than not: most of training stays clean speech.
+the samples; they stay the target too, since a codec transmits what it is given, save that a recipe may ask for
+noise and other talkers to come out lower (`noise_reduction_db`). Each part is left out more often than not: most of
+training stays clean speech.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,24 +33,40 @@ class Augmentation:
 
     gain: float = 1.0
     response: Samples | None = None  # equalisation, band limit and room in one
-    noise: list[Samples] = field(default_factory=list)  # shaping filters of white noise, at the clip's level
+    rumble: Samples | None = None  # shaping filter of white noise, at the clip's level
+    noise: Samples | None = None  # likewise
     babble: float = 0.0  # gain of other talkers
     clip_at: float = 0.0  # of the level of the clip's speech; 0: no clipping
 
-    def apply(self, speech: Samples, rng: np.random.Generator, level: float, others: Samples | None) -> Samples:
+    @property
+    def noisy(self) -> bool:
+        """Whether there is noise, other than rumble, or anybody else in the background."""
+        return self.noise is not None or self.babble > 0
+
+    def apply(
+        self,
+        speech: Samples,
+        rng: np.random.Generator,
+        level: float,
+        others: Samples | None,
+        reduction_db: float = 0.0,
+    ) -> Samples:
         """speech [HISTORY_SAMPLES + n + AHEAD_SAMPLES], others [n] -> [n].
 
-        `level`: rms of the clip, to which noise refers; `others`: other talkers at rms 1.
+        `level`: rms of the clip, to which noise refers; `others`: other talkers at rms 1; `reduction_db`: by how
+        much noise and other talkers are lower than drawn.
         """
+        kept = 10 ** (-reduction_db / 20)
         made = speech[HISTORY_SAMPLES:-AHEAD_SAMPLES]
         if self.response is not None:
             reach = len(self.response) - 1 - AHEAD_SAMPLES
             made = oaconvolve(speech[HISTORY_SAMPLES - reach :], self.response, mode="valid")
-        for shape in self.noise:
-            white = rng.standard_normal(len(made) + len(shape) - 1).astype(np.float32)
-            made = made + level * oaconvolve(white, shape, mode="valid")
+        for shape, gain in ((self.rumble, 1.0), (self.noise, kept)):
+            if shape is not None:
+                white = rng.standard_normal(len(made) + len(shape) - 1).astype(np.float32)
+                made = made + gain * level * oaconvolve(white, shape, mode="valid")
         if self.babble and others is not None:
-            made = made + self.babble * level * others
+            made = made + self.babble * kept * level * others
         if self.clip_at:
             made = np.clip(made, -self.clip_at * level, self.clip_at * level)
         return (made * self.gain).astype(np.float32)
@@ -62,17 +79,14 @@ def plain(rng: np.random.Generator, level_db: tuple[float, float]) -> Augmentati
 
 def draw(rng: np.random.Generator, level_db: tuple[float, float]) -> Augmentation:
     """A random combination; half of the draws have only level, polarity and perhaps some rumble."""
-    noise = []
-    if rng.random() < 0.35:
-        noise.append(_rumble(rng))
+    rumble = _rumble(rng) if rng.random() < 0.35 else None
     if rng.random() < 0.5:
-        return Augmentation(gain=_gain(rng, level_db), noise=noise)
+        return Augmentation(gain=_gain(rng, level_db), rumble=rumble)
     response = _response(rng)
-    if rng.random() < 0.5:
-        noise.append(_coloured(rng, snr_db=rng.uniform(5, 40)))
+    noise = _coloured(rng, snr_db=rng.uniform(5, 40)) if rng.random() < 0.5 else None
     babble = 10 ** (-rng.uniform(5, 25) / 20) if rng.random() < 0.15 else 0.0
     clip_at = rng.uniform(2.0, 5.0) if rng.random() < 0.06 else 0.0
-    return Augmentation(_gain(rng, level_db), response, noise, babble, clip_at)
+    return Augmentation(_gain(rng, level_db), response, rumble, noise, babble, clip_at)
 
 
 def _gain(rng: np.random.Generator, level_db: tuple[float, float]) -> float:

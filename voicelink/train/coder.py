@@ -156,7 +156,7 @@ class CoderTask:
         count, frames = self.heard.streams, self.recipe["frames"]
         tracks = [self.data.track(s.clip, s.frame - frames, frames) for s in self.streams[-count:]]
         bands = [self.data.clips[s.clip].band_hz for s in self.streams[-count:]]
-        return stack(list(zip(rows[-count:], tracks, bands, levels[-count:], strict=True)))
+        return stack(list(zip(rows[-count:], rows[-count:], tracks, bands, levels[-count:], strict=True)))
 
     def _talkers(self, stream: Stream) -> list[tuple[int, int]]:
         """Background talkers of a stream, each as far on in its clip as the stream is in its utterance."""

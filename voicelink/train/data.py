@@ -23,7 +23,8 @@ MIN_CLIP_FRAMES = 400
 #: The first frame of a clip that is trained on: what lies before it is history for filters and rooms.
 FIRST_FRAME = 34
 
-Row = tuple[NDArray[np.float32], NDArray[np.float32], float, float]
+Samples = NDArray[np.float32]
+Row = tuple[Samples, Samples, Samples, float, float]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Segment:
     """A batch of B segments of T frames, with 256 samples before and 512 after for the analysis windows."""
 
     audio: Tensor  # [B, 256 + 256 T + 512] scaled as the codec scales its input
+    wanted: Tensor  # the same, or with less noise: what a vocoder shall make of it
     f0_hz: Tensor  # [B, T + 2] at samples 256 j of the segment (sample 0 = first of frame 0), 0 = unvoiced
     band_hz: Tensor  # [B]
     level: Tensor  # [B] rms of the clip's speech between 325 and 3250 Hz, scaled like `audio`
@@ -63,24 +65,38 @@ class SpeechData:
         frames: int,
         level_db: tuple[float, float] = (-16.0, 0.0),
         augmented: float = 0.0,
+        noise_reduction_db: float = 0.0,
     ) -> Segment:
-        """Draw `batch` segments of `frames` frames at a random level and polarity, a share of them `augmented`."""
+        """Draw `batch` segments of `frames` frames at a random level and polarity, a share of them `augmented`.
+
+        `noise_reduction_db`: by how much lower `wanted` has the noise and the other talkers that augmentation adds.
+        """
         chosen = rng.choice(len(self.clips), size=batch, p=self.shares)
-        return stack([self._one(rng, int(i), frames, level_db, augmented) for i in chosen])
+        return stack([self._one(rng, int(i), frames, level_db, augmented, noise_reduction_db) for i in chosen])
 
     def _one(
-        self, rng: np.random.Generator, chosen: int, frames: int, level_db: tuple[float, float], augmented: float
+        self,
+        rng: np.random.Generator,
+        chosen: int,
+        frames: int,
+        level_db: tuple[float, float],
+        augmented: float,
+        reduction_db: float,
     ) -> Row:
         clip = self.clips[chosen]
         first = int(rng.integers(FIRST_FRAME, clip.frames - frames - 3))
         change = augment.draw(rng, level_db) if rng.random() < augmented else augment.plain(rng, level_db)
         talkers = self.talkers(rng, frames) if change.babble else []
-        samples = self.window(rng, chosen, first, frames, change, talkers)
+        seed = int(rng.integers(2**62))  # the same noise twice
+        heard, wanted = (
+            self.window(np.random.default_rng(seed), chosen, first, frames, change, talkers, db)
+            for db in ((0.0, reduction_db) if change.noisy and reduction_db else (0.0,) * 2)
+        )
         track = self.track(chosen, first, frames)
         level = self.levels[chosen] * abs(change.gain) * INPUT_SCALE
-        return samples, track, clip.band_hz, level
+        return heard, wanted, track, clip.band_hz, level
 
-    def track(self, chosen: int, first: int, frames: int) -> NDArray[np.float32]:
+    def track(self, chosen: int, first: int, frames: int) -> Samples:
         """F0 of `frames` frames of a clip from frame `first` on, and of the two borders after them; see `Segment`."""
         begin = self.clips[chosen].start + first
         return np.asarray(self.f0[begin : begin + frames + 2])
@@ -93,15 +109,17 @@ class SpeechData:
         frames: int,
         change: augment.Augmentation,
         talkers: list[tuple[int, int]],
-    ) -> NDArray[np.float32]:
+        reduction_db: float = 0.0,
+    ) -> Samples:
         """Samples of `frames` frames of a clip from frame `first` >= FIRST_FRAME on, with the analysis margins.
 
-        `talkers`: (clip, first frame) of those who speak in the background.
+        `talkers`: (clip, first frame) of those who speak in the background; `reduction_db` as in `Augmentation.apply`.
         """
         count = frames * FRAME_SAMPLES + WINDOW_SAMPLES - FRAME_SAMPLES
         speech = self._read(rng, chosen, first, count, augment.HISTORY_SAMPLES, augment.AHEAD_SAMPLES)
         others = [self._read(rng, c, f, count) / (self.levels[c] * len(talkers) ** 0.5) for c, f in talkers]
-        return change.apply(speech, rng, self.levels[chosen], sum(others) if others else None) * INPUT_SCALE
+        background = sum(others) if others else None
+        return change.apply(speech, rng, self.levels[chosen], background, reduction_db) * INPUT_SCALE
 
     def talkers(self, rng: np.random.Generator, frames: int) -> list[tuple[int, int]]:
         """Three to five random places of at least `frames` frames, for babble."""
@@ -110,7 +128,7 @@ class SpeechData:
 
     def _read(
         self, rng: np.random.Generator, chosen: int, first: int, count: int, before: int = 0, after: int = 0
-    ) -> NDArray[np.float32]:
+    ) -> Samples:
         """Samples of a clip at full scale 1, with dither."""
         begin = (self.clips[chosen].start + first) * FRAME_SAMPLES - PAD_LEFT
         samples = self.audio[begin - before : begin + count + after]
@@ -129,10 +147,11 @@ class SpeechData:
 
 
 def stack(rows: list[Row]) -> Segment:
-    """Samples, F0 track, band in Hz and level of each segment as one batch."""
-    audio, f0, band, level = zip(*rows, strict=True)
+    """Samples, those wanted, F0 track, band in Hz and level of each segment as one batch."""
+    audio, wanted, f0, band, level = zip(*rows, strict=True)
     return Segment(
         torch.from_numpy(np.stack(audio)),
+        torch.from_numpy(np.stack(wanted)),
         torch.from_numpy(np.stack(f0)),
         torch.tensor(band, dtype=torch.float32),
         torch.tensor(level, dtype=torch.float32),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from voicelink.codec.bvrnn import Bvrnn, sent_mask
+from voicelink.codec.search import search_step
 from voicelink.train.data import LogMel, Segment, SpeechData
 from voicelink.train.discriminators import Discriminators, discriminator_loss, generator_loss
 from voicelink.train.export import load_coder, load_vocoder
@@ -26,8 +27,8 @@ class FinetuneTask:
     """One step of fine-tuning; see `loop.Task`.
 
     Recipe keys beside the vocoder's: `coder_run`, `vocoder_run` (run or model folders to start from), `coded_share` and
-    `own_f0_share` of segments, `favoured_bits`, `adversarial_weight`, `matching_weight`, `discriminator_every` (steps),
-    `ema`, `f0_weight` (0: the F0 trunk stays as it is).
+    `own_f0_share` of segments, `favoured_bits`, `search_rounds`, `adversarial_weight`, `matching_weight`,
+    `discriminator_every` (steps), `ema`, `f0_weight` (0: the F0 trunk stays as it is).
     """
 
     def __init__(self, recipe: dict, data: SpeechData) -> None:
@@ -77,15 +78,22 @@ class FinetuneTask:
     def _batch(self, rng: np.random.Generator) -> tuple[Segment, Tensor]:
         """Segments, and their mels: coded at random bits a frame for a share of them, true for the rest."""
         frames, count = self.recipe["frames"], self.recipe["batch"]
-        wide = self.data.segments(rng, count, frames + WARM_UP_FRAMES, augmented=self.recipe["augmented"])
+        wide = self.data.segments(
+            rng,
+            count,
+            frames + WARM_UP_FRAMES,
+            augmented=self.recipe["augmented"],
+            noise_reduction_db=self.recipe["noise_reduction_db"],
+        )
         mel = self.log_mel(wide.audio)
         coded = round(count * self.recipe["coded_share"])
         if coded:
             bits = [some_bits(rng, self.recipe["favoured_bits"]) for _ in range(coded)]
-            mel = torch.cat([code(self.coder, mel[:coded], torch.tensor(bits)), mel[coded:]])
+            decoded = code(self.coder, mel[:coded], torch.tensor(bits), self.recipe["search_rounds"])
+            mel = torch.cat([decoded, mel[coded:]])
         cut = WARM_UP_FRAMES
-        audio, f0_hz = wide.audio[:, FRAME_SAMPLES * cut :], wide.f0_hz[:, cut:]
-        return Segment(audio, f0_hz, wide.band_hz, wide.level), mel[:, cut:]
+        audio, wanted = (samples[:, FRAME_SAMPLES * cut :] for samples in (wide.audio, wide.wanted))
+        return Segment(audio, wanted, wide.f0_hz[:, cut:], wide.band_hz, wide.level), mel[:, cut:]
 
     def _judge(self, true: Tensor, made: Tensor) -> float:
         loss = discriminator_loss(self.judges(true), self.judges(made))
@@ -118,11 +126,14 @@ def follow(average: torch.nn.Module, live: torch.nn.Module, ema: float, step: in
 
 
 @torch.no_grad()
-def code(coder: Bvrnn, mel: Tensor, bits: Tensor) -> Tensor:
-    """Mels [B, T, 80] after coding from a zero state at `bits` [B] a frame."""
+def code(coder: Bvrnn, mel: Tensor, bits: Tensor, rounds: int = 0) -> Tensor:
+    """Mels [B, T, 80] after coding from a zero state at `bits` [B] a frame, with so many rounds of search."""
     sent, state, decoded = sent_mask(bits, coder.config.bits), coder.initial_state(len(mel)), []
     for frame in mel.unbind(1):
-        _, made, state = coder.encode_step(frame, sent, state)
+        found, logit = coder.code_step(frame, sent, state)
+        for _ in range(rounds):
+            found = search_step(coder, frame, sent, found, logit, state)
+        made, state = coder.decode_step(found, state)
         decoded.append(made)
     return torch.stack(decoded, dim=1)
 

@@ -13,12 +13,11 @@ from torch import Tensor
 from voicelink.errors import ConfigError
 from voicelink.train.data import Segment
 from voicelink.train.export import load_vocoder
-from voicelink.train.losses import WaveLoss
+from voicelink.train.losses import WEIGHTS, WaveLoss
 from voicelink.train.vocoder import sound, target
 from voicelink.units import FRAME_SAMPLES
 
-WEIGHTS = ("spectral", "linear", "pesq", "estoi", "mos", "mos_layers")
-KEYS = frozenset({"vocoder_run", "streams", "weight", *(f"{name}_weight" for name in WEIGHTS)})
+KEYS = frozenset({"vocoder_run", "streams", "weight", "linear_weight", *(f"{name}_weight" for name in WEIGHTS)})
 #: Frames that the vocoder, which starts a window from its zero state, is given to settle.
 WARM_UP_FRAMES = 12
 

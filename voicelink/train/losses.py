@@ -10,22 +10,27 @@ from voicelink.codec.mel import INPUT_SCALE, mel_filter_bank
 from voicelink.train.data import Segment
 from voicelink.train.mos import MosDistance
 from voicelink.train.perceptual import EstoiDistance, PesqDistance
+from voicelink.train.speaker import SpeakerDistance
 from voicelink.units import SAMPLE_RATE_HZ
+
+WEIGHTS = ("spectral", "pesq", "estoi", "mos", "mos_layers", "speaker")
 
 
 class WaveLoss(nn.Module):
     """Spectral and perceptual losses, each times its weight.
 
     Recipe keys: `spectral_weight`, `linear_weight`, `pesq_weight`, `estoi_weight`; `mos_weight` for DNSMOS scores below
-    the reference's and `mos_layers_weight` for the distance of that network's layers (both 0: it is not loaded).
+    the reference's and `mos_layers_weight` for the distance of that network's layers (both 0: it is not loaded);
+    `speaker_weight` for speaker similarity (0: its network is not loaded).
     """
 
     def __init__(self, recipe: dict) -> None:
         super().__init__()
-        self.weights = {name: recipe[f"{name}_weight"] for name in ("spectral", "pesq", "estoi", "mos", "mos_layers")}
+        self.weights = {name: recipe[f"{name}_weight"] for name in WEIGHTS}
         self.spectral = SpectralLoss(linear=recipe["linear_weight"])
         self.pesq, self.estoi = PesqDistance(), EstoiDistance()
         self.mos = MosDistance() if self.weights["mos"] or self.weights["mos_layers"] else None
+        self.speaker = SpeakerDistance() if self.weights["speaker"] else None
 
     def forward(self, made: Tensor, true: Tensor, segment: Segment) -> tuple[Tensor, dict[str, float]]:
         """made, true [B, n] samples of `segment` -> weighted sum, and each loss before weighting."""
@@ -37,6 +42,8 @@ class WaveLoss(nn.Module):
         if self.mos is not None:
             with torch.autocast(made.device.type, torch.bfloat16):
                 losses["mos"], losses["mos_layers"] = self.mos(made / INPUT_SCALE, true / INPUT_SCALE)
+        if self.speaker is not None:
+            losses["speaker"] = self.speaker(made, true, segment.band_hz)
         total = sum((self.weights[name] * loss for name, loss in losses.items()), start=made.new_zeros(()))
         return total, {name: loss.item() for name, loss in losses.items()}
 

@@ -48,7 +48,7 @@ class MosDistance(nn.Module):
         self.offsets = nn.ParameterList(weights[pattern.format(name, "BiasAdd")] for name in dense)
         self.register_buffer("cosines", weights["time2freq/stft-real/kernel:0"][..., 0].T.contiguous())
         self.register_buffer("sines", weights["time2freq/stft-imag/kernel:0"][..., 0].T.contiguous())
-        self.register_buffer("resampling", _resampling_kernel(), persistent=False)
+        self.register_buffer("resampling", resampling_kernel(), persistent=False)
         self.register_buffer("calibration", torch.tensor(CALIBRATION), persistent=False)
         self.requires_grad_(False)
 
@@ -90,7 +90,7 @@ def to_16k(speech: Tensor, kernel: Tensor) -> Tensor:
     return F.conv1d(padded[:, None], kernel, stride=441).transpose(1, 2).flatten(1)[:, :wanted]
 
 
-def _resampling_kernel(cutoff_hz: float = 7_700.0) -> Tensor:
+def resampling_kernel(cutoff_hz: float = 7_700.0) -> Tensor:
     """[320, 1, 441 + TAPS]: sample p of 320 lies at 441 p / 320 of the input, TAPS / 2 after the kernel's begin."""
     at = torch.arange(320, dtype=torch.float64)[:, None] * 441 / 320
     time = torch.arange(441 + TAPS, dtype=torch.float64)[None] - TAPS // 2 - at

@@ -21,7 +21,8 @@ from voicelink.units import FRAME_SAMPLES
 class VocoderTask:
     """One step of vocoder training on B segments of T frames; see `loop.Task`.
 
-    Recipe keys: `batch`, `frames`, the weights of `WaveLoss`, `augmented` (share of segments), `start` (a run or model
+    Recipe keys: `batch`, `frames`, the weights of `WaveLoss`, `augmented` (share of segments),
+    `noise_reduction_db` (see `SpeechData.segments`), `start` (a run or model
     folder to go on from; empty: anew), `sources` (share a source).
     """
 
@@ -40,7 +41,11 @@ class VocoderTask:
     def step(self, rng: np.random.Generator, step: int) -> dict[str, float]:
         """Spectral and F0 losses of one batch."""
         segment = self.data.segments(
-            rng, self.recipe["batch"], self.recipe["frames"], augmented=self.recipe["augmented"]
+            rng,
+            self.recipe["batch"],
+            self.recipe["frames"],
+            augmented=self.recipe["augmented"],
+            noise_reduction_db=self.recipe["noise_reduction_db"],
         )
         mel = self.log_mel(segment.audio)
         made, f0_loss = render(self.model, mel, segment)
@@ -63,7 +68,7 @@ class VocoderTask:
 
 def target(segment: Segment) -> Tensor:
     """Samples 256 .. 256 T - 1 of each segment: those for which `render` has both halves."""
-    return segment.audio[:, 2 * FRAME_SAMPLES : segment.audio.shape[1] - 2 * FRAME_SAMPLES]
+    return segment.wanted[:, 2 * FRAME_SAMPLES : segment.wanted.shape[1] - 2 * FRAME_SAMPLES]
 
 
 def render(model: HarmonicVocoder, mel: Tensor, segment: Segment, own_f0: int = 0) -> tuple[Tensor, Tensor]:
