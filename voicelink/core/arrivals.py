@@ -42,13 +42,14 @@ class Arrivals:
                 self._stats.packets_unexpected += 1
                 return False
             self._base += counter - self._highest - 1
+        stats = self._stats
         if not self._first_time(counter):
-            self._stats.packets_duplicated += 1
+            stats.packets_duplicated += 1
             return False
-        self._stats.packets_received += 1
-        self._stats.bytes_received += size_bytes
-        expected = self._highest - self._base + 1
-        self._stats.packets_lost = max(0, expected - self._stats.packets_received)
+        stats.packets_received += 1
+        stats.bytes_received += size_bytes
+        lost = self._highest - self._base + 1 - stats.packets_received
+        stats.packets_lost = lost if lost > 0 else 0
         if media_ns is not None:
             self._update_jitter(media_ns, now_ns)
         return True

@@ -90,4 +90,6 @@ class Exchange(Generic[M]):
 
     def next_due_ns(self) -> int | None:
         """When `due` has something to do next."""
-        return min((min(p.due_ns, p.give_up_ns) for p in self._pending.values()), default=None)
+        if not self._pending:
+            return None
+        return min(min(p.due_ns, p.give_up_ns) for p in self._pending.values())

@@ -69,11 +69,13 @@ class Media:
             packets[-1] = replace(packets[-1], feedback=told)
         if self._governor is not None:
             self._follow(self._governor.handle_time(now_ns))
-        bodies = [bytes(packet) for packet in packets]
-        self._stats.frames_sent += sum(len(p.frames) for p in packets)
-        self._stats.redundant_frames_sent += sum(len(b.frames) for p in packets for b in p.blocks)
-        self._stats.packets_sent += len(bodies)
-        self._stats.bytes_sent += sum(len(b) + MEDIA_OVERHEAD_BYTES for b in bodies)
+        bodies, stats = [bytes(packet) for packet in packets], self._stats
+        for packet, body in zip(packets, bodies, strict=True):
+            stats.frames_sent += len(packet.frames)
+            for block in packet.blocks:
+                stats.redundant_frames_sent += len(block.frames)
+            stats.bytes_sent += len(body) + MEDIA_OVERHEAD_BYTES
+        stats.packets_sent += len(bodies)
         return bodies
 
     def receive(self, packet: MediaPacket, counter: int, size_bytes: int, now_ns: int) -> None:

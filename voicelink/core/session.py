@@ -160,22 +160,23 @@ class Session:
         Under `constant_rate` every frame is sent, and must have the plan's bits and follow the one before: where
         `send_bits` is 0, the caller codes silence.
         """
-        if self.state in (State.ENDING, State.ENDED):
+        state, media, link = self._signalling.state, self._media, self._signalling.link
+        if state in (State.ENDING, State.ENDED):
             return
-        if self._media is None or self._signalling.link is None:
-            raise LocalProtocolError(f"no frame can be sent while {self.state.name.lower()}")
+        if media is None or link is None:
+            raise LocalProtocolError(f"no frame can be sent while {state.name.lower()}")
         self._stats.connected_ns = now_ns - self._connected_ns
         if not self._conditions.sends_media:
             return
-        for body in self._media.send(frame, now_ns):
-            self._signalling.link.send_media(body, now_ns)
+        for body in media.send(frame, now_ns):
+            link.send_media(body, now_ns)
 
     def pull_frame(self, now_ns: int, *, quiet: bool = False) -> PlayoutDecision:
         """What the loudspeaker plays in its next slot of 256 samples; Wait before and after the call.
 
         `quiet`: what was heard last was quiet, so that here a frame more or less would not be noticed.
         """
-        if self._media is None or self.state is not State.CONNECTED:
+        if self._media is None or self._signalling.state is not State.CONNECTED:
             return Wait()
         return self._media.pull(now_ns, quiet=quiet)
 
@@ -226,9 +227,10 @@ class Session:
     @property
     def send_bits(self) -> int:
         """Bits a frame to code with now; 0 where no frames are to be coded: muted, on hold, or not connected."""
-        if self.agreed is None or self.state is not State.CONNECTED or not self._conditions.is_sending:
+        agreed = self._signalling.agreed
+        if agreed is None or self._signalling.state is not State.CONNECTED or not self._conditions.is_sending:
             return 0
-        most = self._conditions.bits(self.agreed)
+        most = self._conditions.bits(agreed)
         return most if self._media is None else min(most, self._media.plan.bits)
 
     @property
@@ -285,7 +287,7 @@ class Session:
         return self._on_control(body, source, now_ns)
 
     def _on_media(self, packet: MediaPacket, counter: int, size_bytes: int, source: Address, now_ns: int) -> bool:
-        if self.state in (State.ENDING, State.ENDED):
+        if self._signalling.state in (State.ENDING, State.ENDED):
             return True  # on its way when the call ended
         if not self._signalling.on_media(source, now_ns):
             return False
@@ -339,7 +341,7 @@ class Session:
 
     def _after_input(self, now_ns: int) -> None:
         """Follow the state: media and reports live while the call is connected."""
-        if self.state is not State.CONNECTED:
+        if self._signalling.state is not State.CONNECTED:
             self._report_ns = None
             return
         if self._media is None and self.agreed is not None:

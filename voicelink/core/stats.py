@@ -23,7 +23,7 @@ class Samples:
 
     def add(self, value_ns: int) -> None:
         """Count one value, ns (taken as 0 where negative)."""
-        value_ns = max(value_ns, 0)
+        value_ns = value_ns if value_ns > 0 else 0
         step = value_ns // _STEP_NS
         self.counts[step] = self.counts.get(step, 0) + 1
         self.total += 1

@@ -13,6 +13,7 @@ from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from itertools import chain, repeat
+from struct import Struct
 from typing import Final
 
 import numpy as np
@@ -77,7 +78,16 @@ _MAX_SKIPS: Final = 4
 _PHASE_STEPS: Final = 1_000_000
 _PARTS: Final = 100
 _MAX_US: Final = (1 << 31) - 1
-
+#: A decision and a packet as they are noted in the innermost loop: one packed row each, of which the trace has columns.
+_SLOT: Final = Struct("<BBBHiii")
+_SLOT_FIELDS: Final = np.dtype(
+    [
+        *(("kind", "u1"), ("bits", "u1"), ("lag", "u1"), ("held", "<u2")),
+        *(("index", "<i4"), ("target_us", "<i4"), ("level_us", "<i4")),
+    ]
+)
+_PACKET: Final = Struct("<qqii")
+_PACKET_FIELDS: Final = np.dtype([("sent_ns", "<i8"), ("came_ns", "<i8"), ("bytes", "<i4"), ("frame", "<i4")])
 
 #: Of each frame of an end: b"" for speech, else the background (as `codec/pauses.py` gives it).
 Speech = Iterable[bytes]
@@ -196,13 +206,9 @@ class _End(Host):
         self._frame = self._sample = 0
         self._speech = chain(call.speech[number], repeat(b""))
         self._noise: list[tuple[int, bytes]] = []
-        self._kind, self._bits, self._sent_bits = array("B"), array("B"), array("B")
-        self._index, self._held, self._lag = array("i"), array("H"), array("B")
-        self._target_us, self._level_us = array("i"), array("i")
-        slots = (self._kind, self._index, self._bits, self._lag, self._held, self._target_us, self._level_us)
-        self._append_slot = [column.append for column in slots]  # looked up once: a simulator's innermost loop
-        self._sent_ns, self._came_ns = array("q"), array("q")
-        self._bytes, self._newest = array("i"), array("i")
+        self._slots, self._slot_count, self._last_kind = bytearray(), 0, WAIT
+        self._packets = bytearray()
+        self._sent_bits = array("B")
 
     def on_event(self, event: Event) -> None:
         """Answers a call; notes everything but the reports that come every second."""
@@ -227,15 +233,15 @@ class _End(Host):
 
     def note_packet(self, size_bytes: int, came_ns: int) -> None:
         """A media packet of ours was given to the link."""
-        self._sent_ns.append(self._scheduler.now_ns)
-        self._came_ns.append(came_ns)
-        self._bytes.append(size_bytes)
-        self._newest.append(self._frame)
+        self._packets += _PACKET.pack(self._scheduler.now_ns, came_ns, size_bytes, self._frame)
 
     def _code(self) -> None:
         """The microphone has filled a frame, and it has been coded."""
-        noise = next(self._speech)
-        bits = 0 if noise else min(self.bits, self.session.send_bits or self.bits)
+        noise, bits = next(self._speech), 0
+        if not noise:
+            bits = self.session.send_bits
+            if not bits or bits > self.bits:
+                bits = self.bits
         frame = Pause(self._frame, noise) if noise else Frame(self._frame, bits, _PAYLOADS[bits])
         self.session.send_frame(frame, self._scheduler.now_ns)
         self.send_out()
@@ -248,8 +254,8 @@ class _End(Host):
         """The loudspeaker wants its next slot."""
         skips = 0
         while self._note(self.session.pull_frame(self._scheduler.now_ns), skips):
-            skips += self._kind[-1] == SKIP
-        self._sample += FRAME_SAMPLES if self._kind[-1] != WAIT else FRAME_SAMPLES // 2
+            skips += self._last_kind == SKIP
+        self._sample += FRAME_SAMPLES if self._last_kind != WAIT else FRAME_SAMPLES // 2
         self._scheduler.at(self._loudspeaker.sample_ns(self._sample), self._play)
 
     def _note(self, decision: PlayoutDecision, skips: int) -> bool:
@@ -273,37 +279,38 @@ class _End(Host):
         if buffer is not None:
             held, target_us = buffer.frames_held, buffer.estimator.target_ns // 1000
             level_us = (buffer.level_ns or 0) // 1000
-        row = (kind, index, bits, lag, held, target_us, level_us if level_us < _MAX_US else _MAX_US)
-        for append, value in zip(self._append_slot, row, strict=True):
-            append(value)
+        self._slots += _SLOT.pack(kind, bits, lag, held, index, target_us, level_us if level_us < _MAX_US else _MAX_US)
+        self._slot_count += 1
+        self._last_kind = kind
         return kind in (SKIP, HEAL)
 
     def _note_noise(self, decision: PlayoutDecision) -> None:
         assert isinstance(decision, ComfortNoise)
         if decision.noise and (not self._noise or self._noise[-1][1] != decision.noise):
-            self._noise.append((len(self._kind), decision.noise))
+            self._noise.append((self._slot_count, decision.noise))
 
     def trace(self, start_ns: int) -> EndTrace:
         """The record, in times from `start_ns`."""
-        came = np.frombuffer(self._came_ns, np.int64)
+        slots, packets = np.frombuffer(self._slots, _SLOT_FIELDS), np.frombuffer(self._packets, _PACKET_FIELDS)
+        came = packets["came_ns"]
         came = np.where(came > self._scheduler.now_ns, UNDERWAY, np.where(came >= 0, came - start_ns, came))
         stats = self.session.stats
         return EndTrace(
             NAMES[self._number],
             Clock(self._microphone.start_ns - start_ns, self._microphone.ppb),
             Clock(self._loudspeaker.start_ns - start_ns, self._loudspeaker.ppb),
-            np.frombuffer(self._kind, np.uint8),
-            np.frombuffer(self._index, np.int32),
-            np.frombuffer(self._bits, np.uint8),
-            np.frombuffer(self._lag, np.uint8),
-            np.frombuffer(self._target_us, np.int32),
-            np.frombuffer(self._level_us, np.int32),
-            np.frombuffer(self._held, np.uint16),
+            slots["kind"],
+            slots["index"],
+            slots["bits"],
+            slots["lag"],
+            slots["target_us"],
+            slots["level_us"],
+            slots["held"],
             np.frombuffer(self._sent_bits, np.uint8),
-            np.frombuffer(self._sent_ns, np.int64) - start_ns,
+            packets["sent_ns"] - start_ns,
             came,
-            np.frombuffer(self._bytes, np.int32),
-            np.frombuffer(self._newest, np.int32),
+            packets["bytes"],
+            packets["frame"],
             _counters(stats),
             tuple(sorted(stats.buffer.counts.items())),
             tuple((when_ns - start_ns, text) for when_ns, text in self.events),
