@@ -17,6 +17,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from typing import Final
 
+from voicelink.core.minimum import RecentMinimum
 from voicelink.units import NS_PER_MS, NS_PER_S, frames_to_ns, ns_to_frames
 
 #: The fastest frame is looked for in so much time.
@@ -50,7 +51,7 @@ class DelayEstimator:
         self._level_ppb = self._asked_ppb
         self._samples: deque[tuple[int, int, int]] = deque()  # active time, transit, relative delay
         self._sorted: list[int] = []
-        self._fastest: deque[tuple[int, int]] = deque()  # active time, transit: both rising
+        self._fastest = RecentMinimum(BASE_NS)  # of transits, by active time
         self._active_ns = 0
         self._last_ns: int | None = None
         self._wanted_ns = START_NS
@@ -135,17 +136,11 @@ class DelayEstimator:
 
     # ---- helpers ---------------------------------------------------------------------------------
     def _follow_base(self, transit_ns: int) -> int:
-        """The fastest transit of the last 2 s, this one included (a queue of rising minima)."""
-        fastest, active_ns = self._fastest, self._active_ns
-        while fastest and fastest[-1][1] >= transit_ns:
-            fastest.pop()
-        fastest.append((active_ns, transit_ns))
-        if fastest[0][0] < active_ns - BASE_NS:
-            while fastest[0][0] < active_ns - BASE_NS:
-                fastest.popleft()
-            if self.base_ns is not None and fastest[0][1] - self.base_ns > STEP_NS:
-                self._judge_anew(fastest[0][1])
-        self.base_ns = base_ns = fastest[0][1]
+        """The fastest transit of the last 2 s, this one included."""
+        base_ns = self._fastest.add(transit_ns, self._active_ns)
+        if self.base_ns is not None and base_ns - self.base_ns > STEP_NS:
+            self._judge_anew(base_ns)
+        self.base_ns = base_ns
         return base_ns
 
     def _judge_anew(self, base_ns: int) -> None:

@@ -6,11 +6,11 @@ seconds, is what a queue on the way adds (as the one-way delay of LEDBAT, RFC 68
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final
 
 from voicelink.core.arrivals import Arrivals
 from voicelink.core.jitter import JitterBuffer
+from voicelink.core.minimum import RecentMinimum
 from voicelink.core.plan import FEEDBACK_NS
 from voicelink.units import IP_UDP_HEADER_BYTES, NS_PER_MS, NS_PER_S, frames_to_ns
 from voicelink.wire.media import Feedback, MediaPacket
@@ -35,7 +35,7 @@ class PathWatch:
         self._bytes = self._count = 0
         self._fastest_ns: int | None = None
         self._before_ns: int | None = None  # the fastest of the interval before
-        self._minima: deque[tuple[int, int]] = deque()  # when, transit: both rising
+        self._base = RecentMinimum(BASE_NS)  # of the fastest of each interval
         self._told_ns: int | None = None
         self._told = (0, 0)  # received and expected, as told last
         self._burst_x16 = 0  # half frames
@@ -89,7 +89,7 @@ class PathWatch:
         elapsed_ns = max(now_ns - (self._told_ns or 0), 1)
         fastest_ns, queue_ns, trend = self._fastest_ns, 0, 0
         if fastest_ns is not None:
-            queue_ns = fastest_ns - self._follow_base(fastest_ns, now_ns)
+            queue_ns = fastest_ns - self._base.add(fastest_ns, now_ns)
             if self._before_ns is not None:
                 trend = (fastest_ns - self._before_ns) * NS_PER_S // elapsed_ns // (8 * NS_PER_MS)
             self._before_ns = fastest_ns
@@ -112,16 +112,6 @@ class PathWatch:
         return feedback
 
     # ---- helpers ---------------------------------------------------------------------------------
-    def _follow_base(self, fastest_ns: int, now_ns: int) -> int:
-        """The fastest of the last time, this one included (a queue of rising minima)."""
-        minima = self._minima
-        while minima and minima[-1][1] >= fastest_ns:
-            minima.pop()
-        minima.append((now_ns, fastest_ns))
-        while minima[0][0] < now_ns - BASE_NS:
-            minima.popleft()
-        return minima[0][1]
-
     def _gap(self, frames: int) -> None:
         """So many frames are missing in a row."""
         if 0 < frames < 256:
@@ -136,7 +126,7 @@ class PathWatch:
         """A queue has just built up, or much more is lost than before."""
         fastest_ns = self._fastest_ns
         if fastest_ns is not None and self._count > 1:
-            base_ns = self._minima[0][1] if self._minima else fastest_ns
+            base_ns = self._base.value if self._base.value is not None else fastest_ns
             before_ns = self._before_ns if self._before_ns is not None else base_ns
             if fastest_ns - max(base_ns, before_ns) > URGENT_QUEUE_NS:
                 return True
