@@ -19,6 +19,10 @@ class RecentMinimum:
         """As `add` gave it last; None before the first value."""
         return self._minima[0][1] if self._minima else None
 
+    def __len__(self) -> int:
+        """How many values are kept."""
+        return len(self._minima)
+
     def add(self, value: int, now_ns: int) -> int:
         """The least of the values up to `window_ns` before `now_ns`, which never falls; this one included."""
         minima, begin_ns = self._minima, now_ns - self._window_ns
