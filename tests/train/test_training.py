@@ -13,7 +13,7 @@ from tests.models import speech_like
 from voicelink.codec.api import load_codec
 from voicelink.codec.harmonic import HarmonicVocoder
 from voicelink.errors import AudioError, ConfigError, WeightsError
-from voicelink.train import coder, finetune, pitch, prepare, vocoder
+from voicelink.train import balance, coder, finetune, pitch, prepare, vocoder
 from voicelink.train.data import LogMel, Segment, SpeechData, generator
 from voicelink.train.evaluate import evaluate
 from voicelink.train.export import export_model, load_vocoder
@@ -283,3 +283,36 @@ def test_segments_are_wanted_with_less_noise_where_they_have_any(prepared: Path)
     torch.testing.assert_close(lower.audio, same.audio, rtol=0, atol=0)
     changed = (lower.wanted != lower.audio).any(dim=1)
     assert 3 <= int(changed.sum()) <= 18
+
+
+def test_balance_measures_what_is_too_loud_and_takes_it_off(prepared: Path, tmp_path: Path) -> None:
+    coder.train(_recipe("coder", steps=1, model={"hidden": 24}), prepared, tmp_path / "coder")
+    vocoder.train(_recipe("vocoder", steps=1, model=TINY_VOCODER), prepared, tmp_path / "voc")
+    runs = {"coder_run": str(tmp_path / "coder"), "vocoder_run": str(tmp_path / "voc"), "model": TINY_VOCODER}
+    recipe = _recipe("balance", frames=60, **runs)
+    assert balance.train(recipe, prepared, tmp_path / "whole") == 4
+    tasks = [balance.BalanceTask(recipe, SpeechData(prepared)) for _ in range(2)]
+    _run_until(tasks[0], recipe, tmp_path / "parts", 2)
+    assert balance.train(recipe, prepared, tmp_path / "parts") == 4
+    states = [load_vocoder(tmp_path / run).state_dict() for run in ("whole", "parts", "voc")]
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+    assert [key for key, value in states[0].items() if not torch.equal(value, states[2][key])] == ["trunk.head.bias"]
+    balance.apply(tasks[1].model, torch.full((257,), 2.0))
+    for task in tasks:
+        torch.manual_seed(1)
+        task.sum_db, task.count = torch.zeros(257), torch.zeros(257)
+        task.step(generator(1, 0), 0)
+    known = tasks[0].count > 0
+    assert 100 < known.sum() < 257
+    louder = (tasks[1].mean_db() - tasks[0].mean_db())[known]
+    torch.testing.assert_close(louder, torch.full_like(louder, 2.0), atol=0.1, rtol=0)
+
+
+def test_balance_hears_a_filter_within_the_band_only() -> None:
+    speech = torch.randn(2, 60_000, generator=torch.Generator().manual_seed(2))
+    hz = torch.fft.rfftfreq(60_000, 1 / 22_050)
+    filtered = torch.fft.irfft(torch.fft.rfft(speech) * torch.where(hz > 2_000, 0.5, 1.0), n=60_000)
+    apart_db, known = balance.difference(filtered, speech, torch.tensor([4_000.0, 11_025.0]))
+    assert known.sum(dim=1).tolist() == [84, 231]
+    torch.testing.assert_close(apart_db[:, 55:], torch.full((2, 202), -6.02), atol=0.1, rtol=0)
+    assert apart_db[:, :40].abs().max() < 0.1

@@ -14,6 +14,8 @@ from voicelink.errors import ConfigError
 Data = Annotated[Path, typer.Option(metavar="DIR", help="Prepared folder, from `voicelink train prepare`.")]
 Run = Annotated[Path, typer.Option(metavar="DIR", help="Run folder; a run that is there goes on where it stopped.")]
 Threads = Annotated[int, typer.Option(min=1, max=256, help="Processor threads.")]
+#: Kinds of recipes that go on from a coder's and a vocoder's run.
+LATER = ("pitch", "finetune", "balance")
 Steps = Annotated[int | None, typer.Option(min=1, help="Steps in all (default: the recipe's).")]
 
 
@@ -70,18 +72,18 @@ def vocoder(
     data: Data,
     out: Run,
     recipe: Annotated[
-        str, typer.Option(metavar="FILE.toml|pitch|finetune", help="Recipe (default: the shipped first stage).")
+        str, typer.Option(metavar="FILE.toml|pitch|finetune|balance", help="Recipe (default: the shipped first stage).")
     ] = "vocoder",
-    coder: Annotated[Path | None, typer.Option(metavar="DIR", help="pitch, finetune: run folder of the coder.")] = None,
+    coder: Annotated[Path | None, typer.Option(metavar="DIR", help="Later stages: run folder of the coder.")] = None,
     vocoder: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="pitch, finetune: run folder of the stage before.")
+        Path | None, typer.Option(metavar="DIR", help="Later stages: run folder of the stage before.")
     ] = None,
     steps: Steps = None,
     threads: Threads = 1,
 ) -> None:
-    """Train the harmonic vocoder; by --recipe pitch its F0 trunk alone, by finetune a later stage on coded speech."""
+    """Train the harmonic vocoder; by --recipe pitch, finetune or balance a later stage (docs/training.md)."""
     runs = {"coder_run": coder and str(coder), "vocoder_run": vocoder and str(vocoder)}
-    _run(common, ("vocoder", "pitch", "finetune"), recipe, data, out, threads, steps=steps, **runs)
+    _run(common, ("vocoder", *LATER), recipe, data, out, threads, steps=steps, **runs)
 
 
 def export(
@@ -164,8 +166,8 @@ def _run(
     kind = load_recipe(recipe)["kind"]
     if kind not in kinds:
         raise ConfigError(f"--recipe {recipe}: is of kind {kind}; this command trains by {' or '.join(kinds)}")
-    if kind not in ("pitch", "finetune") and any(changes.get(run) for run in ("coder_run", "vocoder_run")):
-        raise ConfigError("--coder and --vocoder are for --recipe pitch and finetune")
+    if kind not in LATER and any(changes.get(run) for run in ("coder_run", "vocoder_run")):
+        raise ConfigError("--coder and --vocoder are for --recipe pitch, finetune and balance")
     chosen = load_recipe(recipe, **changes)
     if recipe in KINDS:
         chosen = with_sources_of(chosen, data)
