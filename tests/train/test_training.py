@@ -308,6 +308,15 @@ def test_balance_measures_what_is_too_loud_and_takes_it_off(prepared: Path, tmp_
     torch.testing.assert_close(louder, torch.full_like(louder, 2.0), atol=0.1, rtol=0)
 
 
+def test_the_tilt_of_balance() -> None:
+    curve = balance.tilt(-0.7, 0.5)
+    hz = torch.arange(257) * 22_050 / 512
+    torch.testing.assert_close(curve[hz <= 200], torch.full((5,), -0.7))
+    assert torch.all(curve[(hz >= 320) & (hz <= 500)] == 0)
+    assert torch.all(curve[hz >= 900] == 0.5)
+    assert torch.all(curve.diff() >= 0)
+
+
 def test_balance_hears_a_filter_within_the_band_only() -> None:
     speech = torch.randn(2, 60_000, generator=torch.Generator().manual_seed(2))
     hz = torch.fft.rfftfreq(60_000, 1 / 22_050)

@@ -35,7 +35,7 @@ class BalanceTask:
     """One step measures one batch, the last one changes the bias; see `loop.Task`.
 
     Recipe keys: `coder_run`, `vocoder_run` (run or model folders), `batch`, `frames`, `bits` (bits a frame, in turn),
-    `search_rounds`, `strength` (share of what is measured that is taken off).
+    `search_rounds`, `strength` (share of what is measured that is taken off), `low_db` and `high_db` (see `tilt`).
     """
 
     def __init__(self, recipe: dict[str, Any], data: SpeechData) -> None:
@@ -62,7 +62,8 @@ class BalanceTask:
         self.sum_db += (apart_db * known).sum(dim=0)
         self.count += known.sum(dim=0)
         if step + 1 == recipe["steps"]:
-            apply(self.model, -recipe["strength"] * self.mean_db())
+            change_db = (-recipe["strength"] * self.mean_db()).clamp(-MOST_DB, MOST_DB)
+            apply(self.model, change_db + tilt(recipe["low_db"], recipe["high_db"]))
         low = round(700 / SAMPLE_RATE_HZ * WINDOW_SAMPLES)
         mean_db = self.mean_db()
         return {"low_db": float(mean_db[1:low].mean()), "high_db": float(mean_db[low : 4 * low].mean())}
@@ -94,13 +95,20 @@ def difference(made: Tensor, true: Tensor, band_hz: Tensor) -> tuple[Tensor, Ten
 
 
 def apply(model: torch.nn.Module, change_db: Tensor) -> None:
-    """Add `change_db` [257], smoothed and bounded, to all log gains of the vocoder `model`."""
+    """Add `change_db` [257], smoothed, to all log gains of the vocoder `model`."""
     smooth = gaussian_filter1d(change_db.numpy().astype(np.float64), SMOOTH_BINS, mode="nearest")
-    nepers = torch.from_numpy(np.clip(smooth, -MOST_DB, MOST_DB) / NEPER_DB).float()
+    nepers = torch.from_numpy(smooth / NEPER_DB).float()
     bias = model.trunk.head.bias
     with torch.no_grad():
         bias[:BINS] += nepers
         bias[2 * BINS :] += nepers
+
+
+def tilt(low_db: float, high_db: float) -> Tensor:
+    """[257] dB: `low_db` up to 200 Hz, none from 320 to 500 Hz, `high_db` from 900 Hz on; straight lines over log f."""
+    hz = np.maximum(np.arange(BINS) * SAMPLE_RATE_HZ / WINDOW_SAMPLES, 1.0)
+    curve = np.interp(np.log(hz), np.log([200.0, 320.0, 500.0, 900.0]), [low_db, 0.0, 0.0, high_db])
+    return torch.from_numpy(curve).float()
 
 
 def train(recipe: dict, data: Path, out: Path) -> int:
