@@ -28,13 +28,14 @@ class Frame:
     payload: bytes
 
     def __post_init__(self) -> None:
+        bits, payload = self.bits, self.payload
         if self.index < 0:
             raise ValueError(f"frame index {self.index} is negative")
-        if not 1 <= self.bits <= MAX_BITS_PER_FRAME:
-            raise ValueError(f"{self.bits} bits a frame is outside 1..{MAX_BITS_PER_FRAME}")
-        if len(self.payload) != (self.bits + 7) // 8:
-            raise ValueError(f"{len(self.payload)} payload bytes do not hold {self.bits} bits")
-        if self.payload[-1] & (0xFF >> (((self.bits - 1) % 8) + 1)):
+        if not 1 <= bits <= MAX_BITS_PER_FRAME:
+            raise ValueError(f"{bits} bits a frame is outside 1..{MAX_BITS_PER_FRAME}")
+        if len(payload) != (bits + 7) >> 3:
+            raise ValueError(f"{len(payload)} payload bytes do not hold {bits} bits")
+        if bits & 7 and payload[-1] & (0xFF >> (bits & 7)):
             raise ValueError("unused payload bits must be zero")
 
     def truncated(self, bits: int) -> Frame:

@@ -109,7 +109,7 @@ def test_help_is_fast_because_nothing_heavy_is_imported() -> None:
         (["train", "codec", "--data", "/nowhere", "--out", "/nowhere/x", "--recipe", "vocoder"], "is of kind vocoder"),
         (
             ["train", "vocoder", "--data", "/nowhere", "--out", "/nowhere/x", "--coder", "y"],
-            "for --recipe pitch, finetune and balance",
+            "for --recipe pitch, finetune, balance and bigvgan",
         ),
         (["train", "codec", "--data", "/nowhere", "--out", "/nowhere/x"], "/nowhere: not a prepared folder"),
         (["train", "prepare", "/nowhere", "--out", "/nowhere/x"], "no audio files under /nowhere"),

@@ -12,8 +12,10 @@ import torch
 from tests.models import speech_like
 from voicelink.codec.api import load_codec
 from voicelink.codec.harmonic import HarmonicVocoder
+from voicelink.codec.mel import PAD_LEFT
+from voicelink.codec.model_folder import read_info
 from voicelink.errors import AudioError, ConfigError, WeightsError
-from voicelink.train import balance, coder, finetune, pitch, prepare, vocoder
+from voicelink.train import balance, bigvgan, coder, finetune, pitch, prepare, vocoder
 from voicelink.train.data import LogMel, Segment, SpeechData, generator
 from voicelink.train.evaluate import evaluate
 from voicelink.train.export import export_model, load_vocoder
@@ -306,6 +308,38 @@ def test_balance_measures_what_is_too_loud_and_takes_it_off(prepared: Path, tmp_
     assert 100 < known.sum() < 257
     louder = (tasks[1].mean_db() - tasks[0].mean_db())[known]
     torch.testing.assert_close(louder, torch.full_like(louder, 2.0), atol=0.1, rtol=0)
+
+
+TINY_BIGVGAN = {"channels": 16, "block_kernels": [3], "block_dilations": [[1]]}
+
+
+def test_a_bigvgan_learns_and_becomes_a_model(prepared: Path, tmp_path: Path) -> None:
+    coder.train(_recipe("coder", steps=1, model={"hidden": 24}), prepared, tmp_path / "coder")
+    short = {"frames": 24, "batch": 4, "steps": 30, "lr": 3e-3, "warmup": 20, "ema": 0.5}
+    recipe = _recipe("bigvgan", coder_run=str(tmp_path / "coder"), model=TINY_BIGVGAN, **short)
+    task = bigvgan.BigVganTask(recipe, SpeechData(prepared))
+    segment, mel = task._batch(generator(1, 0))
+    losses = [task.step(generator(1, 0), step) for step in range(24)]
+    assert losses[-1]["spectral"] < 0.8 * losses[0]["spectral"]
+    assert {"adversarial", "matching", "judges", "wave"} <= set(losses[22])
+    made, true, _ = task._made(mel, segment)
+    assert made.shape == true.shape == (4, 256 * (24 - bigvgan.SETTLING_FRAMES))
+    assert bigvgan.train({**recipe, "steps": 2}, prepared, tmp_path / "voc") == 2
+    export_model(tmp_path / "coder", tmp_path / "voc", tmp_path / "model")
+    assert read_info(tmp_path / "model").vocoder == "bigvgan"
+    with pytest.raises(WeightsError):
+        load_vocoder(tmp_path / "voc")
+
+
+def test_a_bigvgan_is_taught_the_samples_that_a_call_would_play(prepared: Path, tmp_path: Path) -> None:
+    coder.train(_recipe("coder", steps=1, model={"hidden": 24}), prepared, tmp_path / "coder")
+    recipe = _recipe("bigvgan", coder_run=str(tmp_path / "coder"), model=TINY_BIGVGAN, coded_share=0.0, frames=24)
+    task = bigvgan.BigVganTask(recipe, SpeechData(prepared))
+    audio = torch.arange(256 * 24 + 768, dtype=torch.float32)[None]
+    segment = Segment(audio, audio, torch.zeros(1, 26), torch.ones(1), torch.ones(1))
+    _, true, _ = task._made(torch.zeros(1, 24, 80), segment)
+    # Frame t's window begins at sample 256 t of the segment, PAD_LEFT samples before the frame's own.
+    assert true[0, 0] == 256 * bigvgan.SETTLING_FRAMES + PAD_LEFT
 
 
 def test_the_tilt_of_balance() -> None:

@@ -15,7 +15,7 @@ Data = Annotated[Path, typer.Option(metavar="DIR", help="Prepared folder, from `
 Run = Annotated[Path, typer.Option(metavar="DIR", help="Run folder; a run that is there goes on where it stopped.")]
 Threads = Annotated[int, typer.Option(min=1, max=256, help="Processor threads.")]
 #: Kinds of recipes that go on from a coder's and a vocoder's run.
-LATER = ("pitch", "finetune", "balance")
+LATER = ("pitch", "finetune", "balance", "bigvgan")
 Steps = Annotated[int | None, typer.Option(min=1, help="Steps in all (default: the recipe's).")]
 
 
@@ -72,7 +72,10 @@ def vocoder(
     data: Data,
     out: Run,
     recipe: Annotated[
-        str, typer.Option(metavar="FILE.toml|pitch|finetune|balance", help="Recipe (default: the shipped first stage).")
+        str,
+        typer.Option(
+            metavar="FILE.toml|pitch|finetune|balance|bigvgan", help="Recipe (default: the shipped first stage)."
+        ),
     ] = "vocoder",
     coder: Annotated[Path | None, typer.Option(metavar="DIR", help="Later stages: run folder of the coder.")] = None,
     vocoder: Annotated[
@@ -81,7 +84,7 @@ def vocoder(
     steps: Steps = None,
     threads: Threads = 1,
 ) -> None:
-    """Train the harmonic vocoder; by --recipe pitch, finetune or balance a later stage (docs/training.md)."""
+    """Train the harmonic vocoder; by --recipe pitch, finetune or balance a later stage, by bigvgan another vocoder."""
     runs = {"coder_run": coder and str(coder), "vocoder_run": vocoder and str(vocoder)}
     _run(common, ("vocoder", *LATER), recipe, data, out, threads, steps=steps, **runs)
 
@@ -167,7 +170,7 @@ def _run(
     if kind not in kinds:
         raise ConfigError(f"--recipe {recipe}: is of kind {kind}; this command trains by {' or '.join(kinds)}")
     if kind not in LATER and any(changes.get(run) for run in ("coder_run", "vocoder_run")):
-        raise ConfigError("--coder and --vocoder are for --recipe pitch, finetune and balance")
+        raise ConfigError("--coder and --vocoder are for --recipe pitch, finetune, balance and bigvgan")
     chosen = load_recipe(recipe, **changes)
     if recipe in KINDS:
         chosen = with_sources_of(chosen, data)

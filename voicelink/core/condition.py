@@ -35,7 +35,10 @@ class Conditions:
         """Bits a frame to send: the most that was agreed on and that neither end wants less than."""
         if self._constant:
             return agreed.bits_max
-        return max(agreed.bits_min, min(agreed.bits_max, self.own.bits, self.peer.bits))
+        wanted = min(self.own.bits, self.peer.bits)
+        if wanted >= agreed.bits_max:
+            return agreed.bits_max
+        return wanted if wanted > agreed.bits_min else agreed.bits_min
 
     def status(self, status_id: int, next_index: int) -> Status:
         """Our condition, for the peer; `next_index` is that of our next frame."""

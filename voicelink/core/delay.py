@@ -163,8 +163,10 @@ class DelayEstimator:
             return
         asked_ppb = self._asked_ppb
         level_ppb = self._level_ppb + (asked_ppb - miss_ppb) // STEP_DIVISOR
-        if not asked_ppb // LEAST_SHARE <= level_ppb <= asked_ppb * MOST_SHARE:
-            level_ppb = min(max(level_ppb, asked_ppb // LEAST_SHARE), asked_ppb * MOST_SHARE)
+        if level_ppb < asked_ppb // LEAST_SHARE:
+            level_ppb = asked_ppb // LEAST_SHARE
+        elif level_ppb > asked_ppb * MOST_SHARE:
+            level_ppb = asked_ppb * MOST_SHARE
         self._level_ppb = level_ppb
 
     def _quantile(self) -> int:

@@ -126,8 +126,7 @@ class CallLink:
 
     def next_due_ns(self) -> int | None:
         """When something is due next."""
-        due = (self.exchange.next_due_ns(), self.paths.next_due_ns())
-        return earliest(*due)
+        return earliest(self.exchange.next_due_ns(), self.paths.next_due_ns())
 
     def _is_news(self, changed: bool) -> bool:
         """Whether the path changed; requests take the new one."""

@@ -155,16 +155,14 @@ class Signalling(Handshakes):
 
     def next_due_ns(self) -> int | None:
         """When `handle_timer` has something to do next."""
-        due = [self._ring_over_ns, self._roam_due_ns()]
-        if self.registration is not None:
-            due.append(self.registration.next_due_ns())
-        if self.link is not None and self.state is not State.ENDED:
-            due.append(self.link.next_due_ns())
-            if self.state is State.CALLING and self.link.opening is not None:
-                due.append(self.link.opening.spoiled_due_ns)
-        if self.state is State.CONNECTED:
-            due.append(self._silence_ns())
-        return earliest(*due)
+        link, state = self.link, self.state
+        registered_ns = None if self.registration is None else self.registration.next_due_ns()
+        link_ns = None if link is None or state is State.ENDED else link.next_due_ns()
+        spoiled_ns = None
+        if state is State.CALLING and link is not None and link.opening is not None:
+            spoiled_ns = link.opening.spoiled_due_ns
+        silence_ns = self._silence_ns() if state is State.CONNECTED else None
+        return earliest(self._ring_over_ns, self._roam_due_ns(), registered_ns, link_ns, spoiled_ns, silence_ns)
 
     # ---- messages of the peer --------------------------------------------------------------------
     def _on_hello(self, connection_id: int, entered: Entered, hello: msg.Hello, source: Address, now_ns: int) -> None:

@@ -65,6 +65,7 @@ from voicelink.wire.packet import is_media
 NAMES: Final = ("a", "b")
 #: Addresses for documentation (RFC 5737): nothing of the simulation ever meets a real network.
 ADDRESSES: Final[tuple[Address, Address]] = (("192.0.2.1", 1), ("198.51.100.2", 2))
+_WAYS: Final = {ADDRESSES[0]: 0, ADDRESSES[1]: 1}
 SERVER: Final[Address] = ("203.0.113.3", 47600)
 
 #: The machines' time 0 is a second before, since 0 is often a special value.
@@ -170,14 +171,14 @@ class _Call(Network):
         if self.start_ns is None or source == SERVER:
             self.scheduler.at(now_ns + (_SETUP_DELAY_NS if self.start_ns is None else 0), host.deliver, data, source)
             return
-        way = ADDRESSES.index(source)
-        counts = self.links[way].counts
-        dropped = counts.dropped
-        copies = self.links[way].carry(data, now_ns)
+        way = _WAYS[source]
+        link = self.links[way]
+        dropped = link.counts.dropped
+        copies = link.carry(data, now_ns)
         for due_ns, copy in copies:
             self.scheduler.at(due_ns, host.deliver, copy, source)
         if is_media(data):
-            came_ns = copies[0][0] if copies else LOST if dropped == counts.dropped else DROPPED
+            came_ns = copies[0][0] if copies else LOST if dropped == link.counts.dropped else DROPPED
             self.ends[way].note_packet(len(data), came_ns)
 
     def let_go(self) -> None:
@@ -226,6 +227,9 @@ class _End(Host):
         phase = random.Random(f"phase {self._number} {self._scenario.seed}").random()
         start_ns = now_ns + int(phase * _PHASE_STEPS) * frames_to_ns(1) // _PHASE_STEPS
         ppb = round(self._scenario.drift_ppm * 1000) if self._number else 0
+        buffer = self.session.playout
+        assert buffer is not None, "the call is set up"
+        self._buffer = buffer
         self._microphone = Clock(start_ns, ppb)
         self._loudspeaker = Clock(start_ns, ppb + round(self._scenario.loudspeaker_drift_ppm * 1000))
         self._scheduler.at(self._microphone.frame_ns(_FRAMES_TO_COMPLETE) + self._encode_ns, self._code)
@@ -274,11 +278,10 @@ class _End(Host):
                 kind = SKIP if skips < _MAX_SKIPS else PLAY
         elif isinstance(decision, Stretch):
             kind = STRETCH
-        buffer = self.session.playout
-        held, target_us, level_us = 0, 0, 0
-        if buffer is not None:
-            held, target_us = buffer.frames_held, buffer.estimator.target_ns // 1000
-            level_us = (buffer.level_ns or 0) // 1000
+        buffer = self._buffer
+        held, target_us, level_us = buffer.frames_held, buffer.estimator.target_ns // 1000, 0
+        if buffer.level_ns is not None:
+            level_us = buffer.level_ns // 1000
         self._slots += _SLOT.pack(kind, bits, lag, held, index, target_us, level_us if level_us < _MAX_US else _MAX_US)
         self._slot_count += 1
         self._last_kind = kind

@@ -25,6 +25,7 @@ class Host:
         self, machine: Session | Switchboard, address: Address, scheduler: Scheduler, network: Network
     ) -> None:
         self.machine, self.address = machine, address
+        self._session = machine if isinstance(machine, Session) else None
         self._scheduler, self._network = scheduler, network
         self._armed_ns: int | None = None
 
@@ -36,11 +37,10 @@ class Host:
     def drain(self) -> None:
         """Take all outputs after an input: datagrams to the network, events, the next deadline."""
         self.send_out()
-        machine = self.machine
-        if isinstance(machine, Session):
-            while (event := machine.next_event()) is not None:
+        if self._session is not None:
+            while (event := self._session.next_event()) is not None:
                 self.on_event(event)
-        due_ns = machine.next_timer_ns()
+        due_ns = self.machine.next_timer_ns()
         if due_ns is not None and (self._armed_ns is None or due_ns < self._armed_ns):
             self._armed_ns = due_ns
             self._scheduler.at(due_ns, self._wake, due_ns)

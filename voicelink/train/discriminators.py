@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
+from voicelink.train.loop import clip_gradients
+
 Features = list[Tensor]
 
 
@@ -70,3 +72,29 @@ def generator_loss(true: list[tuple[Tensor, Features]], made: list[tuple[Tensor,
         for a, b in zip(made_features, true_features, strict=True)
     ]
     return adversarial, torch.stack(matching).mean()
+
+
+class Adversary:
+    """Discriminators that learn beside a vocoder, and what they make of it."""
+
+    def __init__(self, lr: float) -> None:
+        self.judges = Discriminators()
+        self.optimiser = torch.optim.AdamW(self.judges.parameters(), lr=lr, betas=(0.8, 0.99))
+
+    def learn(self, true: Tensor, made: Tensor) -> float:
+        """One step of the discriminators on true and made samples [B, n]; their loss."""
+        loss = discriminator_loss(self.judges(true), self.judges(made.detach()))
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        clip_gradients(self.judges, 10.0)
+        self.optimiser.step()
+        return loss.item()
+
+    def losses(self, true: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:
+        """Adversarial and feature-matching loss of `made`; the discriminators get no gradient."""
+        self.judges.requires_grad_(False)
+        with torch.no_grad():
+            real = self.judges(true)
+        losses = generator_loss(real, self.judges(made))
+        self.judges.requires_grad_(True)
+        return losses

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from voicelink.codec.bvrnn import Bvrnn, sent_mask
 from voicelink.codec.search import search_step
 from voicelink.train.data import LogMel, Segment, SpeechData
-from voicelink.train.discriminators import Discriminators, discriminator_loss, generator_loss
+from voicelink.train.discriminators import Adversary
 from voicelink.train.export import load_coder, load_vocoder
 from voicelink.train.loop import clip_gradients
 from voicelink.train.losses import WaveLoss
@@ -33,32 +33,31 @@ class FinetuneTask:
 
     def __init__(self, recipe: dict, data: SpeechData) -> None:
         self.recipe, self.data = recipe, data
-        self.model = load_vocoder(Path(recipe["vocoder_run"])).train()
-        self.model.f0_trunk.requires_grad_(recipe["f0_weight"] > 0)
+        self.model = self._start()
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.coder = load_coder(Path(recipe["coder_run"])).requires_grad_(False)
-        self.judges = Discriminators()
+        self.adversary = Adversary(recipe["lr"])
         self.log_mel, self.loss = LogMel(), WaveLoss(recipe)
-        self.modules = {"vocoder": self.average, "live": self.model, "judges": self.judges}
+        self.modules = {"vocoder": self.average, "live": self.model, "judges": self.adversary.judges}
         self.optimisers = {
             "vocoder": torch.optim.AdamW(
                 self.model.parameters(), lr=recipe["lr"], betas=(0.8, 0.99), weight_decay=0.01
             ),
-            "judges": torch.optim.AdamW(self.judges.parameters(), lr=recipe["lr"], betas=(0.8, 0.99)),
+            "judges": self.adversary.optimiser,
         }
 
     def step(self, rng: np.random.Generator, step: int) -> dict[str, float]:
         """Generator step, and every `discriminator_every` steps one of the discriminators."""
         segment, mel = self._batch(rng)
-        own = round(len(mel) * self.recipe["own_f0_share"])
-        made, f0_loss = render(self.model, mel, segment, own)
-        true = target(segment)
+        made, true, more = self._made(mel, segment)
         total, losses = self.loss(made, true, segment)
-        total = total + self.recipe["f0_weight"] * f0_loss
+        for name, loss in more.items():
+            total = total + self.recipe[f"{name}_weight"] * loss
+            losses[name] = loss.item()
         if self.recipe["adversarial_weight"] and step % self.recipe["discriminator_every"] == 0:
-            losses["judges"] = self._judge(true, made.detach())
+            losses["judges"] = self.adversary.learn(true, made)
         if self.recipe["adversarial_weight"] and step >= self.recipe["warmup"]:
-            adversarial, matching = self._persuade(true, made, segment.band_hz)
+            adversarial, matching = self.adversary.losses(true, made)
             total = total + self.recipe["adversarial_weight"] * adversarial + self.recipe["matching_weight"] * matching
             losses |= {"adversarial": adversarial.item(), "matching": matching.item()}
         self.optimisers["vocoder"].zero_grad(set_to_none=True)
@@ -66,7 +65,7 @@ class FinetuneTask:
         clip_gradients(self.model, 50.0)
         self.optimisers["vocoder"].step()
         follow(self.average, self.model, self.recipe["ema"], step)
-        return {"f0": f0_loss.item(), **losses}
+        return losses
 
     def carried(self) -> object:
         """Nothing: each step draws its own segments."""
@@ -74,6 +73,17 @@ class FinetuneTask:
 
     def restore(self, carried: object) -> None:
         """Nothing to restore."""
+
+    def _start(self) -> nn.Module:
+        """The vocoder to train."""
+        model = load_vocoder(Path(self.recipe["vocoder_run"])).train()
+        model.f0_trunk.requires_grad_(self.recipe["f0_weight"] > 0)
+        return model
+
+    def _made(self, mel: Tensor, segment: Segment) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """What the vocoder makes of mels [B, T, 80], the samples that it should be, and losses of its own by name."""
+        made, f0_loss = render(self.model, mel, segment, round(len(mel) * self.recipe["own_f0_share"]))
+        return made, target(segment), {"f0": f0_loss}
 
     def _batch(self, rng: np.random.Generator) -> tuple[Segment, Tensor]:
         """Segments, and their mels: coded at random bits a frame for a share of them, true for the rest."""
@@ -94,22 +104,6 @@ class FinetuneTask:
         cut = WARM_UP_FRAMES
         audio, wanted = (samples[:, FRAME_SAMPLES * cut :] for samples in (wide.audio, wide.wanted))
         return Segment(audio, wanted, wide.f0_hz[:, cut:], wide.band_hz, wide.level), mel[:, cut:]
-
-    def _judge(self, true: Tensor, made: Tensor) -> float:
-        loss = discriminator_loss(self.judges(true), self.judges(made))
-        self.optimisers["judges"].zero_grad(set_to_none=True)
-        loss.backward()
-        clip_gradients(self.judges, 10.0)
-        self.optimisers["judges"].step()
-        return loss.item()
-
-    def _persuade(self, true: Tensor, made: Tensor, band_hz: Tensor) -> tuple[Tensor, Tensor]:
-        self.judges.requires_grad_(False)
-        with torch.no_grad():
-            real = self.judges(true)
-        losses = generator_loss(real, self.judges(made))
-        self.judges.requires_grad_(True)
-        return losses
 
 
 def some_bits(rng: np.random.Generator, favoured: list[int]) -> int:

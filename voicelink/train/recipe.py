@@ -9,7 +9,7 @@ from pathlib import Path
 from voicelink.errors import ConfigError
 
 FOLDER = Path(__file__).parent / "recipes"
-KINDS = ("coder", "vocoder", "pitch", "finetune", "balance")
+KINDS = ("coder", "vocoder", "pitch", "finetune", "balance", "bigvgan")
 
 
 def load_recipe(name: str | Path, **changes: object) -> dict:
@@ -43,11 +43,11 @@ def run_recipe(recipe: dict, data: Path, out: Path, threads: int = 1) -> int:
     """Train by `recipe` on the prepared folder `data` into run folder `out`; returns the step reached."""
     import torch  # noqa: PLC0415
 
-    from voicelink.train import balance, coder, finetune, pitch, vocoder  # noqa: PLC0415
+    from voicelink.train import balance, bigvgan, coder, finetune, pitch, vocoder  # noqa: PLC0415
 
     torch.set_num_threads(threads)
-    modules = {"coder": coder, "vocoder": vocoder, "pitch": pitch, "finetune": finetune, "balance": balance}
-    return modules[recipe["kind"]].train(recipe, data, out)
+    modules = (coder, vocoder, pitch, finetune, balance, bigvgan)
+    return dict(zip(KINDS, modules, strict=True))[recipe["kind"]].train(recipe, data, out)
 
 
 def _read(path: Path) -> dict:

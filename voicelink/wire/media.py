@@ -160,6 +160,8 @@ class MediaPacket:
         flags = (_SPURT if self.spurt else 0) | (_FEEDBACK_FOLLOWS if self.feedback is not None else 0)
         bits = self.bits
         head = _HEAD.pack(self.first_index, flags | (bits - 1 if bits else 0), len(self.frames) << 4 | len(blocks) << 2)
+        if not (blocks or pause or self.feedback):  # most packets are as plain as this
+            return head + pack([(payload, bits) for payload in self.frames])
         codes: list[tuple[bytes, int]] = []
         for block in blocks:
             about = block.distance << 9 | (len(block.frames) - 1) << 6 | (block.bits - 1)
