@@ -296,6 +296,9 @@ def test_balance_measures_what_is_too_loud_and_takes_it_off(prepared: Path, tmp_
     tasks = [balance.BalanceTask(recipe, SpeechData(prepared)) for _ in range(2)]
     _run_until(tasks[0], recipe, tmp_path / "parts", 2)
     assert balance.train(recipe, prepared, tmp_path / "parts") == 4
+    for bits in ([], [65], [1.5]):
+        with pytest.raises(ConfigError, match="at least one whole number"):
+            balance.BalanceTask({**recipe, "bits": bits}, SpeechData(prepared))
     states = [load_vocoder(tmp_path / run).state_dict() for run in ("whole", "parts", "voc")]
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
     assert [key for key, value in states[0].items() if not torch.equal(value, states[2][key])] == ["trunk.head.bias"]

@@ -17,6 +17,7 @@ from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
 from voicelink.codec.harmonic import BINS
+from voicelink.errors import ConfigError
 from voicelink.train.data import LogMel, SpeechData
 from voicelink.train.export import load_coder, load_vocoder
 from voicelink.train.finetune import WARM_UP_FRAMES, code
@@ -36,12 +37,16 @@ class BalanceTask:
 
     Recipe keys: `coder_run`, `vocoder_run` (run or model folders), `batch`, `frames`, `bits` (bits a frame, in turn),
     `search_rounds`, `strength` (share of what is measured that is taken off), `low_db` and `high_db` (see `tilt`).
+    Raises ConfigError for bits that the coder has not.
     """
 
     def __init__(self, recipe: dict[str, Any], data: SpeechData) -> None:
         self.recipe, self.data = recipe, data
         self.model = load_vocoder(Path(recipe["vocoder_run"])).eval().requires_grad_(False)
         self.coder = load_coder(Path(recipe["coder_run"])).eval().requires_grad_(False)
+        most = self.coder.config.bits
+        if not recipe["bits"] or not all(isinstance(b, int) and 1 <= b <= most for b in recipe["bits"]):
+            raise ConfigError(f"bits = {recipe['bits']} of the recipe: give at least one whole number, each 1..{most}")
         self.log_mel = LogMel()
         self.modules = {"vocoder": self.model}
         self.optimisers: dict[str, torch.optim.Optimizer] = {}

@@ -14,7 +14,7 @@ from voicelink.train.export import bigvgan_sizes, load_bigvgan
 from voicelink.train.finetune import FinetuneTask
 from voicelink.units import FRAME_SAMPLES
 
-#: Frames at a segment's begin that only fill the layers' memories (their reach is about 9 frames).
+#: Frames at a segment's begin that only fill the layers' memories (which reach back 25 frames, most less than 8).
 SETTLING_FRAMES = 10
 
 
