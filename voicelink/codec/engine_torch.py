@@ -64,11 +64,7 @@ def load_modules(info: ModelInfo) -> tuple[Bvrnn, HarmonicVocoder | BigVgan]:
     """Torch modules of a model folder, in evaluation mode. Raises WeightsError where shapes do not fit."""
     bvrnn = Bvrnn(BvrnnConfig(info.hidden, info.bits))
     try:
-        vocoder = (
-            HarmonicVocoder(HarmonicConfig(**info.vocoder_config))
-            if info.vocoder == "harmonic"
-            else BigVgan(BigVganConfig(**_tuples(info.vocoder_config)))
-        )
+        vocoder = make_vocoder(info.vocoder, info.vocoder_config)
     except TypeError as error:
         raise WeightsError(f"{info.folder / 'model.toml'}: vocoder settings do not fit this code ({error})") from error
     for module, file in zip((bvrnn, vocoder), TENSORS, strict=True):
@@ -85,6 +81,13 @@ def load_modules(info: ModelInfo) -> tuple[Bvrnn, HarmonicVocoder | BigVgan]:
 def _run(step: Any, *arrays: Array) -> list[Array]:
     with torch.inference_mode():
         return [y.numpy() for y in step(*(torch.from_numpy(x) for x in arrays))]
+
+
+def make_vocoder(kind: str, sizes: dict[str, Any]) -> HarmonicVocoder | BigVgan:
+    """An untrained vocoder, "harmonic" or "bigvgan", of sizes as TOML gives them. Raises TypeError for unknown ones."""
+    if kind == "harmonic":
+        return HarmonicVocoder(HarmonicConfig(**sizes))
+    return BigVgan(BigVganConfig(**_tuples(sizes)))
 
 
 def _tuples(value: Any) -> Any:

@@ -268,8 +268,7 @@ def _run(
             stack.enter_context(announced(settings.session.name, plan.local))
         cleaner = cleaner_for(settings.audio)
         source, sink = microphone(settings.audio.input, cleaner), loudspeaker(settings.audio.output)
-        record = Path(settings.audio.record) if settings.audio.record else None
-        recorder = Recorder(record, source.rate_hz) if record else None
+        recorder = Recorder(Path(settings.audio.record), source.rate_hz) if settings.audio.record else None
         engine = Engine(
             model,
             source,

@@ -207,8 +207,7 @@ class _End(Host):
         self._frame = self._sample = 0
         self._speech = chain(call.speech[number], repeat(b""))
         self._noise: list[tuple[int, bytes]] = []
-        self._slots, self._slot_count, self._last_kind = bytearray(), 0, WAIT
-        self._packets = bytearray()
+        self._slots, self._packets = bytearray(), bytearray()
         self._sent_bits = array("B")
 
     def on_event(self, event: Event) -> None:
@@ -256,14 +255,15 @@ class _End(Host):
 
     def _play(self) -> None:
         """The loudspeaker wants its next slot."""
-        skips = 0
-        while self._note(self.session.pull_frame(self._scheduler.now_ns), skips):
-            skips += self._last_kind == SKIP
-        self._sample += FRAME_SAMPLES if self._last_kind != WAIT else FRAME_SAMPLES // 2
+        skips, kind = 0, SKIP
+        while kind in (SKIP, HEAL):  # which fill no slot
+            kind = self._note(self.session.pull_frame(self._scheduler.now_ns), skips)
+            skips += kind == SKIP
+        self._sample += FRAME_SAMPLES if kind != WAIT else FRAME_SAMPLES // 2
         self._scheduler.at(self._loudspeaker.sample_ns(self._sample), self._play)
 
-    def _note(self, decision: PlayoutDecision, skips: int) -> bool:
-        """Record one decision; whether the slot is still to be filled."""
+    def _note(self, decision: PlayoutDecision, skips: int) -> int:
+        """Record one decision; its kind."""
         kind, index, bits, lag = WAIT, NO_FRAME, 0, 0
         if isinstance(decision, Play):
             kind, frame, lag = PLAY, decision.frame, decision.lag
@@ -283,14 +283,12 @@ class _End(Host):
         if buffer.level_ns is not None:
             level_us = buffer.level_ns // 1000
         self._slots += _SLOT.pack(kind, bits, lag, held, index, target_us, level_us if level_us < _MAX_US else _MAX_US)
-        self._slot_count += 1
-        self._last_kind = kind
-        return kind in (SKIP, HEAL)
+        return kind
 
     def _note_noise(self, decision: PlayoutDecision) -> None:
         assert isinstance(decision, ComfortNoise)
         if decision.noise and (not self._noise or self._noise[-1][1] != decision.noise):
-            self._noise.append((self._slot_count, decision.noise))
+            self._noise.append((len(self._slots) // _SLOT.size, decision.noise))
 
     def trace(self, start_ns: int) -> EndTrace:
         """The record, in times from `start_ns`."""

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from voicelink.codec.bigvgan import BigVgan, BigVganConfig
+from voicelink.codec.engine_torch import make_vocoder
 from voicelink.train.data import Segment, SpeechData
-from voicelink.train.export import bigvgan_sizes, load_bigvgan
+from voicelink.train.export import load_bigvgan
 from voicelink.train.finetune import FinetuneTask
 from voicelink.units import FRAME_SAMPLES
 
@@ -29,7 +29,7 @@ class BigVganTask(FinetuneTask):
         run = self.recipe["vocoder_run"]
         if run:
             return load_bigvgan(Path(run)).train()
-        return initialise(BigVgan(BigVganConfig(**bigvgan_sizes(self.recipe.get("model", {})))))
+        return initialise(make_vocoder("bigvgan", self.recipe.get("model", {})))
 
     def _made(self, mel: Tensor, segment: Segment) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Frame t's samples are 256 t to 256 t + 255 of the segment, which are complete 768 samples later."""
@@ -41,7 +41,7 @@ class BigVganTask(FinetuneTask):
         return made, true, {"wave": F.l1_loss(made, true) / true.abs().mean().clamp(min=1e-3)}
 
 
-def initialise(model: BigVgan) -> BigVgan:
+def initialise(model: nn.Module) -> nn.Module:
     """Small convolutions, as HiFi-GAN and BigVGAN start."""
     for name, layer in model.named_modules():
         if isinstance(layer, (nn.Conv1d, nn.ConvTranspose1d)) and name != "conv_pre":

@@ -88,10 +88,10 @@ class SpeechData:
         change = augment.draw(rng, level_db) if rng.random() < augmented else augment.plain(rng, level_db)
         talkers = self.talkers(rng, frames) if change.babble else []
         seed = int(rng.integers(2**62))  # the same noise twice
-        heard, wanted = (
-            self.window(np.random.default_rng(seed), chosen, first, frames, change, talkers, db)
-            for db in ((0.0, reduction_db) if change.noisy and reduction_db else (0.0,) * 2)
-        )
+        place = chosen, first, frames, change, talkers
+        heard = wanted = self.window(np.random.default_rng(seed), *place)
+        if change.noisy and reduction_db:
+            wanted = self.window(np.random.default_rng(seed), *place, reduction_db)
         track = self.track(chosen, first, frames)
         level = self.levels[chosen] * abs(change.gain) * INPUT_SCALE
         return heard, wanted, track, clip.band_hz, level

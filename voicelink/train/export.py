@@ -9,10 +9,10 @@ from typing import TypeVar
 import toml
 from torch import nn
 
-from voicelink.codec.bigvgan import BigVgan, BigVganConfig
+from voicelink.codec.bigvgan import BigVgan
 from voicelink.codec.bvrnn import Bvrnn, BvrnnConfig
-from voicelink.codec.engine_torch import load_modules
-from voicelink.codec.harmonic import HarmonicConfig, HarmonicVocoder
+from voicelink.codec.engine_torch import load_modules, make_vocoder
+from voicelink.codec.harmonic import HarmonicVocoder
 from voicelink.codec.model_folder import read_info, sha256
 from voicelink.codec.model_writer import check_target, save_model
 from voicelink.errors import WeightsError, first_line
@@ -34,7 +34,7 @@ def export_model(
     out = out.resolve()
     check_target(out, name or out.name)
     bvrnn = load_coder(coder_run)
-    vocoder = load_bigvgan(vocoder_run) if _is_bigvgan(vocoder_run) else load_vocoder(vocoder_run)
+    vocoder = load_any_vocoder(vocoder_run)
     save_model(out, name=name or out.name, bvrnn=bvrnn, vocoder=vocoder, licence=licence, notes=notes)
     return read_info(out).model_id
 
@@ -48,30 +48,28 @@ def load_coder(run: Path) -> Bvrnn:
 
 
 def load_vocoder(run: Path) -> HarmonicVocoder:
-    """Vocoder of a run's last checkpoint (the averaged weights where it keeps them), or of a model folder, as above."""
-    if (run / "model.toml").exists():
-        vocoder = load_modules(read_info(run))[1]
-        if not isinstance(vocoder, HarmonicVocoder):
-            raise WeightsError(f"{run}: its vocoder is not a harmonic one; training goes on from those only")
-        return vocoder
-    recipe, state = _checkpoint(run, "vocoder")
-    return _loaded(run, lambda sizes: HarmonicVocoder(HarmonicConfig(**sizes)), recipe, state)
+    """Harmonic vocoder of a run or a model folder; see `load_any_vocoder`."""
+    vocoder = load_any_vocoder(run)
+    if not isinstance(vocoder, HarmonicVocoder):
+        raise WeightsError(f"{run}: its vocoder is not a harmonic one; training goes on from those only")
+    return vocoder
 
 
 def load_bigvgan(run: Path) -> BigVgan:
-    """As `load_vocoder`, for the other kind of vocoder."""
+    """BigVGAN of a run or a model folder; see `load_any_vocoder`."""
+    vocoder = load_any_vocoder(run)
+    if not isinstance(vocoder, BigVgan):
+        raise WeightsError(f"{run}: its vocoder is not a BigVGAN")
+    return vocoder
+
+
+def load_any_vocoder(run: Path) -> HarmonicVocoder | BigVgan:
+    """Vocoder of a run's last checkpoint (the averaged weights where it keeps them), or of a model folder, as above."""
     if (run / "model.toml").exists():
-        vocoder = load_modules(read_info(run))[1]
-        if not isinstance(vocoder, BigVgan):
-            raise WeightsError(f"{run}: its vocoder is not a BigVGAN")
-        return vocoder
+        return load_modules(read_info(run))[1]
     recipe, state = _checkpoint(run, "vocoder")
-    return _loaded(run, lambda sizes: BigVgan(BigVganConfig(**bigvgan_sizes(sizes))), recipe, state)
-
-
-def bigvgan_sizes(table: dict) -> dict:
-    """A recipe's `[model]` as BigVganConfig takes it: tuples where TOML has arrays."""
-    return {key: _tuples(value) for key, value in table.items()}
+    kind = "bigvgan" if recipe.get("kind") == "bigvgan" else "harmonic"
+    return _loaded(run, lambda sizes: make_vocoder(kind, sizes), recipe, state)
 
 
 def write_manifest(root: Path, default: str) -> None:
@@ -95,16 +93,6 @@ def _checkpoint(run: Path, module: str) -> tuple[dict, dict]:
     if module not in modules:
         raise WeightsError(f"{path}: holds {', '.join(modules)}, not '{module}'; the runs may be swapped")
     return recipe, modules[module]
-
-
-def _is_bigvgan(run: Path) -> bool:
-    if (run / "model.toml").exists() or not (run / "recipe.toml").exists():
-        return False
-    return bool(_checkpoint(run, "vocoder")[0].get("kind") == "bigvgan")
-
-
-def _tuples(value: object) -> object:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 def _loaded(run: Path, make: Callable[[dict], Module], recipe: dict, state: dict) -> Module:
