@@ -1,9 +1,9 @@
 """Samples from the harmonic vocoder's spectra: pulse train and noise, filtered in 512-point segments (numpy).
 
 Frame t's segment is samples 256t .. 256t+511. Excitation is a band-limited pulse train, whose phase runs on in the
-state, and white noise; sine window, FFT, the network's gains and phases, inverse FFT, sine window, overlap-add. The
-first 256 samples of the segment are then final. `synthesise` makes one frame of one stream, `synthesise_many` frames of
-many streams side by side; `train/synthesis.py` is the torch twin for training.
+state, and low-fluctuation noise (`noise.py`); sine window, FFT, the network's gains and phases, inverse FFT, sine
+window, overlap-add. The first 256 samples of the segment are then final. `synthesise` makes one frame of one stream,
+`synthesise_many` frames of many streams side by side; `train/synthesis.py` is the torch twin for training.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from voicelink.codec.noise import HOPS, noise_loop
 from voicelink.units import FRAME_SAMPLES, SAMPLE_RATE_HZ
 
 Samples = NDArray[np.float64]
@@ -101,7 +102,7 @@ def synthesise_many(spectra: SpectraBatch, state: ExcitationBatch) -> tuple[NDAr
     """T frames of B streams: float32 [B, 256 T] as `synthesise` would give it one by one, and the next state."""
     batch, frames = spectra.f0_hz.shape
     pulses, cycles, f0_hz = _pulse_hops(spectra, state)
-    noise = np.stack([noise_hop(state.frame + t) for t in range(frames + 1)])
+    noise = noise_loop()[(state.frame + np.arange(frames + 1)) % HOPS]
     noise_bins = np.fft.rfft(np.concatenate([noise[:-1], noise[1:]], axis=1) * _WINDOW)
     before = np.concatenate([state.pulses[:, None], pulses[:, :-1]], axis=1)
     bins = np.fft.rfft(np.concatenate([before, pulses], axis=2) * _WINDOW)
@@ -116,12 +117,9 @@ def synthesise_many(spectra: SpectraBatch, state: ExcitationBatch) -> tuple[NDAr
 
 
 def noise_hop(index: int) -> Samples:
-    """White noise of unit power [256] for hop `index`: a replayed state repeats it.
-
-    The index is part of the key: generators that differ in the counter alone run through the same sequence.
-    """
-    generator = np.random.Generator(np.random.Philox(key=(0x766C << 64) | index))
-    return generator.standard_normal(FRAME_SAMPLES)
+    """Noise of unit power [256] for hop `index`: a replayed state repeats it."""
+    hop: Samples = noise_loop()[index % HOPS]
+    return hop
 
 
 def _pulse_hop(spectrum: FrameSpectrum, state: ExcitationState) -> tuple[Samples, float, float]:

@@ -3,7 +3,7 @@
 From log-mel frames alone, without look-ahead, a small causal ConvNeXt (Liu et al., CVPR 2022; in 1-D as in Vocos,
 Siuzdak, ICLR 2024) predicts F0 and voicing at sample 256t+512, the end of frame t's output segment, and a
 second one predicts per bin of a 512-point spectrum a gain and a phase offset for a harmonic excitation and a gain
-for white noise. `excitation.py` turns those into samples; it is not part of the network.
+for noise. `excitation.py` turns those into samples; it is not part of the network.
 
 Every layer is a pure `forward(x, state) -> (y, state)`: offline is one call with all frames from a zero state,
 streaming one call a frame.

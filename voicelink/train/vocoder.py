@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from voicelink.codec.harmonic import HarmonicConfig, HarmonicVocoder
+from voicelink.codec.noise import HOPS, noise_loop
 from voicelink.train.data import LogMel, Segment, SpeechData
 from voicelink.train.export import load_vocoder
 from voicelink.train.loop import clip_gradients
@@ -92,8 +93,13 @@ def sound(model: HarmonicVocoder, mel: Tensor, f0_hz: Tensor, voiced: Tensor) ->
         spectrum, _ = model.spectrum(mel, f0_hz[:, 2:], voiced[:, 2:], zero_states(model, mel)[1])
     phase = torch.rand(batch, device=mel.device)
     pulses = pulse_train(f0_hz, voiced, phase)
-    noise = torch.randn(batch, FRAME_SAMPLES * (frames + 1), device=mel.device)
-    return synthesise(spectrum, pulses, noise)[:, FRAME_SAMPLES:-FRAME_SAMPLES]
+    return synthesise(spectrum, pulses, some_noise(batch, frames + 1).to(mel.device))[:, FRAME_SAMPLES:-FRAME_SAMPLES]
+
+
+def some_noise(batch: int, hops: int) -> Tensor:
+    """The excitation's noise [B, 256 hops], each from a random hop of the loop on."""
+    loop = torch.from_numpy(noise_loop().astype(np.float32))
+    return loop[(torch.randint(HOPS, (batch, 1)) + torch.arange(hops)) % HOPS].flatten(1)
 
 
 def zero_states(model: HarmonicVocoder, mel: Tensor) -> tuple[Tensor, ...]:
