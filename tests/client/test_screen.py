@@ -286,9 +286,7 @@ def test_another_size_is_drawn_at_once() -> None:
                 await pilot.resize_terminal(*size)
                 await pilot.pause()
                 assert screen.is_running
-            for _ in range(
-                100
-            ):  # drawn when the terminal's new size has come through, which takes longer on a busy machine
+            for _ in range(100):  # drawn once the terminal's new size has come through: later on a busy machine
                 if any("-60..0 dB" in line for line in shown(screen.export_screenshot())):
                     return
                 await pilot.pause(0.05)

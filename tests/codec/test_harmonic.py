@@ -6,6 +6,7 @@ import torch
 
 from voicelink.codec.excitation import BINS, FrameSpectrum, initial_excitation, synthesise
 from voicelink.codec.harmonic import HarmonicConfig, HarmonicVocoder, Spectrum
+from voicelink.codec.noise import noise_hops
 from voicelink.train import synthesis
 
 CONFIG = HarmonicConfig(channels=24, blocks=2, inner=48, f0_channels=16, f0_blocks=1, f0_classes=40, kernel=5)
@@ -60,9 +61,9 @@ def _spectra(frames: int, seed: int) -> Spectrum:
 def test_batched_synthesis_is_the_one_in_calls() -> None:
     frames = 20
     spectrum = _spectra(frames, 7)
-    state, made, pulses, noise = initial_excitation(), [], [], []
+    state, made, pulses = initial_excitation(), [], []
+    noise = noise_hops(np.arange(frames + 1))
     pulses.append(state.pulses)
-    noise.append(state.noise)
     for t in range(frames):
         frame = FrameSpectrum(
             float(spectrum.f0_hz[0, t]),
@@ -72,7 +73,6 @@ def test_batched_synthesis_is_the_one_in_calls() -> None:
         samples, state = synthesise(frame, state)
         made.append(samples)
         pulses.append(state.pulses)
-        noise.append(state.noise)
     zero = torch.zeros(1, 1)
     borders = torch.cat([zero, spectrum.f0_hz], 1), torch.cat([zero, spectrum.voiced], 1)
     batch_pulses = synthesis.pulse_train(*borders, torch.zeros(1))

@@ -1,8 +1,9 @@
+"""Low-fluctuation noise: white, steady wherever one looks, and what the code makes."""
+
 import numpy as np
 import pytest
 
-from voicelink.codec.excitation import noise_hop
-from voicelink.codec.noise import FILE, HOPS, make_loop, noise_loop
+from voicelink.codec.noise import FILE, HOPS, make_loop, noise_hops, noise_loop
 
 LOOP = np.concatenate([noise_loop().ravel(), noise_loop()[:4].ravel()])  # over the seam, too
 
@@ -36,10 +37,10 @@ def test_the_seam_is_like_any_other_place() -> None:
 
 
 def test_hops_go_round_and_cannot_be_written() -> None:
-    assert np.array_equal(noise_hop(HOPS + 7), noise_hop(7))
-    assert not np.array_equal(noise_hop(8), noise_hop(7))
+    assert np.array_equal(noise_hops(HOPS + 7), noise_hops(7))
+    assert not np.array_equal(noise_hops(8), noise_hops(7))
     with pytest.raises(ValueError, match="read-only"):
-        noise_hop(7)[0] = 1.0
+        noise_hops(7)[0] = 1.0
 
 
 def test_file_is_what_the_code_makes() -> None:

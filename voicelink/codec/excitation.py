@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from voicelink.codec.noise import HOPS, noise_loop
+from voicelink.codec.noise import noise_hops
 from voicelink.units import FRAME_SAMPLES, SAMPLE_RATE_HZ
 
 Samples = NDArray[np.float64]
@@ -43,27 +43,25 @@ class ExcitationState(NamedTuple):
     f0_hz: float
     voiced: bool
     pulses: Samples  # [256] second half of the last segment's excitation
-    noise: Samples  # [256]
     overlap: Samples  # [256] windowed tail of the last segment
 
 
 def initial_excitation() -> ExcitationState:
-    """State before frame 0: silence on the harmonic side, noise running."""
+    """State before frame 0: silence."""
     zeros = np.zeros(FRAME_SAMPLES)
-    return ExcitationState(0, 0.0, _IDLE_F0_HZ, False, zeros, noise_hop(0), zeros)
+    return ExcitationState(0, 0.0, _IDLE_F0_HZ, False, zeros, zeros)
 
 
 def synthesise(spectrum: FrameSpectrum, state: ExcitationState) -> tuple[NDArray[np.float32], ExcitationState]:
     """One frame: 256 final samples, float32, in the codec's scaled domain, and the next state."""
     pulses, cycles, f0_hz = _pulse_hop(spectrum, state)
-    noise = noise_hop(state.frame + 1)
     harmonic_bins = np.fft.rfft(np.concatenate([state.pulses, pulses]) * _WINDOW)
-    noise_bins = np.fft.rfft(np.concatenate([state.noise, noise]) * _WINDOW)
+    noise_bins = np.fft.rfft(noise_hops(state.frame + np.arange(2)).ravel() * _WINDOW)
     turn = np.exp(spectrum.harmonic_log_gain.astype(np.float64) + 1j * spectrum.phase.astype(np.float64))
     bins = harmonic_bins * turn + noise_bins * np.exp(spectrum.noise_log_gain.astype(np.float64))
     segment = np.fft.irfft(bins, n=SEGMENT_SAMPLES) * _WINDOW
     samples = (state.overlap + segment[:FRAME_SAMPLES]).astype(np.float32)
-    following = ExcitationState(state.frame + 1, cycles, f0_hz, spectrum.voiced, pulses, noise, segment[FRAME_SAMPLES:])
+    following = ExcitationState(state.frame + 1, cycles, f0_hz, spectrum.voiced, pulses, segment[FRAME_SAMPLES:])
     return samples, following
 
 
@@ -102,7 +100,7 @@ def synthesise_many(spectra: SpectraBatch, state: ExcitationBatch) -> tuple[NDAr
     """T frames of B streams: float32 [B, 256 T] as `synthesise` would give it one by one, and the next state."""
     batch, frames = spectra.f0_hz.shape
     pulses, cycles, f0_hz = _pulse_hops(spectra, state)
-    noise = noise_loop()[(state.frame + np.arange(frames + 1)) % HOPS]
+    noise = noise_hops(state.frame + np.arange(frames + 1))
     noise_bins = np.fft.rfft(np.concatenate([noise[:-1], noise[1:]], axis=1) * _WINDOW)
     before = np.concatenate([state.pulses[:, None], pulses[:, :-1]], axis=1)
     bins = np.fft.rfft(np.concatenate([before, pulses], axis=2) * _WINDOW)
@@ -114,12 +112,6 @@ def synthesise_many(spectra: SpectraBatch, state: ExcitationBatch) -> tuple[NDAr
     voiced = spectra.voiced[:, -1].astype(np.float64)
     overlap = segments[:, -1, FRAME_SAMPLES:]
     return samples, ExcitationBatch(state.frame + frames, cycles, f0_hz, voiced, pulses[:, -1], overlap)
-
-
-def noise_hop(index: int) -> Samples:
-    """Noise of unit power [256] for hop `index`: a replayed state repeats it."""
-    hop: Samples = noise_loop()[index % HOPS]
-    return hop
 
 
 def _pulse_hop(spectrum: FrameSpectrum, state: ExcitationState) -> tuple[Samples, float, float]:

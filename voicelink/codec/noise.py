@@ -41,6 +41,12 @@ def noise_loop() -> Samples:
     return loop
 
 
+def noise_hops(index: int | NDArray[np.int64]) -> Samples:
+    """Hops [..., 256] of the loop, by index [...] counted round and round: a replayed state meets the same noise."""
+    hops: Samples = noise_loop()[index % HOPS]
+    return hops
+
+
 def make_loop() -> NDArray[np.int8]:
     """What the file holds, int8 [512, 256]; takes a second."""
     samples: Samples = np.random.default_rng(_SEED).standard_normal(HOPS * FRAME_SAMPLES)

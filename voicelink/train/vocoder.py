@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from voicelink.codec.harmonic import HarmonicConfig, HarmonicVocoder
-from voicelink.codec.noise import HOPS, noise_loop
+from voicelink.codec.noise import HOPS, noise_hops
 from voicelink.train.data import LogMel, Segment, SpeechData
 from voicelink.train.export import load_vocoder
 from voicelink.train.loop import clip_gradients
@@ -98,8 +98,8 @@ def sound(model: HarmonicVocoder, mel: Tensor, f0_hz: Tensor, voiced: Tensor) ->
 
 def some_noise(batch: int, hops: int) -> Tensor:
     """The excitation's noise [B, 256 hops], each from a random hop of the loop on."""
-    loop = torch.from_numpy(noise_loop().astype(np.float32))
-    return loop[(torch.randint(HOPS, (batch, 1)) + torch.arange(hops)) % HOPS].flatten(1)
+    first = torch.randint(HOPS, (batch, 1)).numpy()
+    return torch.from_numpy(noise_hops(first + np.arange(hops)).astype(np.float32)).flatten(1)
 
 
 def zero_states(model: HarmonicVocoder, mel: Tensor) -> tuple[Tensor, ...]:
