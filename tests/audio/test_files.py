@@ -105,6 +105,20 @@ def test_write_clips_and_leaves_nothing_behind(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["o.wav"]
 
 
+def test_the_suffix_decides_the_format(tmp_path: Path) -> None:
+    for name, kind in (("o.wav", "WAV"), ("o.flac", "FLAC"), ("p.FLAC", "FLAC")):
+        write_audio(tmp_path / name, np.array([0.0, 0.5, 2.0, -2.0], np.float32), 16_000)
+        assert soundfile.info(tmp_path / name).format == kind
+        samples, rate = soundfile.read(tmp_path / name, dtype="int16")
+        assert (rate, samples.tolist()) == (16_000, [0, 16384, 32767, -32767])
+    for name in ("o.mp3", "o"):
+        with pytest.raises(AudioError, match=r"let it end in \.wav or \.flac"):
+            write_audio(tmp_path / name, tone(), 16_000)
+    with pytest.raises(AudioError, match=r"at 700000 Hz.*use \.wav"):
+        write_audio(tmp_path / "q.flac", tone(), 700_000)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["o.flac", "o.wav", "p.FLAC"]
+
+
 def test_write_into_a_missing_folder(tmp_path: Path) -> None:
     for write in (lambda p: write_audio(p, tone(), 22_050), lambda p: write_bytes(p, b"x")):
         with pytest.raises(AudioError, match="cannot be written"):

@@ -88,6 +88,21 @@ def test_info(coded: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "0.50 s, 44 frames, 3015 bit/s" in capsys.readouterr().out
 
 
+def test_decoding_goes_by_the_name_that_is_asked_for(
+    coded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [tmp_path / "d.wav", tmp_path / "d.flac"]
+    for file in files:
+        run(capsys, "decode", coded, file)
+    same, flac = (soundfile.read(file, dtype="int16")[0] for file in files)
+    assert np.array_equal(same, flac)
+    assert soundfile.info(files[1]).format == "FLAC"
+    assert cli.main(["decode", str(coded), str(tmp_path / "d.mp3")]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"voicelink: {tmp_path / 'd.mp3'}: cannot be written as audio of that name; let it end in .wav or .flac"
+    ]
+
+
 def test_a_file_of_another_model_is_one_line(coded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     there = EncodedSpeech.from_bytes(coded.read_bytes())
     other = EncodedSpeech("other-model-12345678", there.sample_rate, there.samples, there.frames)

@@ -1,4 +1,4 @@
-"""Audio files: read whole to one channel of float32, write as 16-bit WAV.
+"""Audio files: read whole to one channel of float32, write as 16-bit WAV or FLAC.
 
 Reading goes through libsndfile (WAV, FLAC, Ogg Vorbis, Opus, MP3, AIFF ...), block by block, so that no
 header can make us allocate more than the file really holds.
@@ -7,6 +7,7 @@ header can make us allocate more than the file really holds.
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,9 @@ from voicelink.units import MAX_RATE_HZ, MIN_RATE_HZ
 BLOCK_SAMPLES: Final = 1 << 18
 #: Suffixes of the files that soundfile is asked to read.
 AUDIO_SUFFIXES: Final = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif"})
+
+#: Suffixes of the files that can be written.
+WRITTEN_SUFFIXES: Final = (".wav", ".flac")
 
 #: A file may be compressed a thousandfold; what it becomes in memory (2 GiB here) must be bounded.
 MAX_SAMPLES: Final = 1 << 29
@@ -51,11 +55,17 @@ def read_audio(path: Path) -> tuple[NDArray[np.float32], int]:
 
 
 def write_audio(path: Path, samples: NDArray[np.float32], rate_hz: int) -> None:
-    """Write float32 [samples] as a mono 16-bit WAV, clipped at full scale.
+    """Write float32 [samples] as a mono 16-bit WAV or FLAC, as its suffix says, clipped at full scale.
 
     Written under a temporary name beside `path` and renamed, so that `path` is never half a file. Raises
-    AudioError where it cannot be written.
+    AudioError where it cannot be written or has another suffix.
     """
+
+    require_writable(path)
+    require_audio_name(path)
+    if path.suffix.lower() == ".flac":
+        write_bytes(path, _flac(path, samples, rate_hz))
+        return
 
     def write(temporary: Path) -> None:
         writer = WavWriter(temporary, rate_hz)
@@ -65,6 +75,13 @@ def write_audio(path: Path, samples: NDArray[np.float32], rate_hz: int) -> None:
             writer.close()
 
     _write_whole(path, write)
+
+
+def require_audio_name(path: Path) -> None:
+    """Raise AudioError where the suffix of `path` is not that of a file that can be written."""
+    if path.suffix.lower() not in WRITTEN_SUFFIXES:
+        known = " or ".join(WRITTEN_SUFFIXES)
+        raise AudioError(f"{path}: cannot be written as audio of that name; let it end in {known}")
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -83,6 +100,16 @@ def require_writable(path: Path, source: Path | None = None) -> None:
             raise AudioError(f"{path}: cannot be written (no folder {path.parent}); make it first")
     except OSError as error:
         raise _unwritable(path, error) from error
+
+
+def _flac(path: Path, samples: NDArray[np.float32], rate_hz: int) -> bytes:
+    whole = np.clip(np.rint(samples * 32767), -32767, 32767).astype(np.int16)
+    held = io.BytesIO()
+    try:
+        soundfile.write(held, whole, rate_hz, subtype="PCM_16", format="FLAC")
+    except soundfile.LibsndfileError as error:  # it has no rates above 655 kHz
+        raise AudioError(f"{path}: cannot be written at {rate_hz} Hz as FLAC ({_reason(error)}); use .wav") from error
+    return held.getvalue()
 
 
 def _write_whole(path: Path, write: Callable[[Path], object]) -> None:

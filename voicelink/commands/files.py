@@ -50,7 +50,7 @@ def decode(
     common: Common,
     codec: CodecOptions,
     source: CodedFile,
-    out: Annotated[Path, typer.Argument(metavar="OUT.wav", help="16-bit WAV to write.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.wav", help="16-bit WAV or FLAC to write, by its suffix.")],
     rate: Annotated[
         int | None,
         typer.Option(metavar="HZ", min=MIN_RATE_HZ, max=MAX_RATE_HZ, help="Sample rate (default: the source's)."),
@@ -61,11 +61,12 @@ def decode(
     ] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the losses.")] = 0,
 ) -> None:
-    """Decode a .vlk file to a WAV of the source's sample rate and exact length."""
-    from voicelink.audio.files import require_writable, write_audio  # noqa: PLC0415
+    """Decode a .vlk file to a WAV or FLAC of the source's sample rate and exact length."""
+    from voicelink.audio.files import require_audio_name, require_writable, write_audio  # noqa: PLC0415
     from voicelink.sim.loss import GilbertLoss  # noqa: PLC0415
 
     require_writable(out, source)
+    require_audio_name(out)
     coded = _read(source)
     model = _load(common, codec, coded)
     model.require_model(coded)
