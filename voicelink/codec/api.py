@@ -69,7 +69,12 @@ class Codec:
             )
         if rounds is None:
             rounds = SEARCH_ROUNDS if self.info.hidden <= SEARCHED_HIDDEN else 0
-        return Encoder(self.engine, sample_rate, bits, rounds, pauses=pauses)
+        return Encoder(self.engine, sample_rate, bits, rounds, pauses=pauses, compensates=self.compensates)
+
+    @property
+    def compensates(self) -> bool:
+        """Whether encoders that search also ask for what the vocoder would miss (`codec.compensation`)."""
+        return self.info.vocoder == "harmonic"
 
     def decoder(self) -> Decoder:
         """A streaming decoder; it gives 22 050 Hz."""

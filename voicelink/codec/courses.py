@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voicelink.codec.bits import UNSENT, sent_mask
+from voicelink.codec.compensation import Compensation, share
 from voicelink.codec.engine import Array
 from voicelink.codec.mel import INPUT_SCALE, PAD_LEFT, log_mel_frame
 from voicelink.codec.stream import CALL_SEARCH_ROUNDS
@@ -39,10 +40,15 @@ def encode_courses(
     for row, course in zip(wanted, courses, strict=True):
         row[: len(course)] = course
     masks = np.stack([sent_mask(bits) for bits in range(MAX_BITS_PER_FRAME + 1)])
+    shares = np.array([share(bits) for bits in range(MAX_BITS_PER_FRAME + 1)], np.float32)
     codes = np.full((longest, len(courses), MAX_BITS_PER_FRAME), UNSENT, np.float32)
     state = np.repeat(codec.engine.coder_state(), len(courses), axis=0)
+    compensation = Compensation(codec.engine) if rounds and codec.compensates else None
     for t, window in enumerate(windows(speech, longest)):
-        mel = np.repeat(log_mel_frame(window)[None], len(courses), axis=0)
+        frame = log_mel_frame(window)
+        mel = np.repeat(frame[None], len(courses), axis=0)
+        if compensation is not None:
+            mel = mel + shares[wanted[:, t], None] * compensation.step(frame, window)
         sent = masks[wanted[:, t]]
         talks = wanted[:, t, None] > 0
         if not talks.any():

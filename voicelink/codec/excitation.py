@@ -20,8 +20,9 @@ Samples = NDArray[np.float64]
 
 SEGMENT_SAMPLES: Final = 2 * FRAME_SAMPLES
 BINS: Final = FRAME_SAMPLES + 1
-_IDLE_F0_HZ = 100.0
-_WINDOW: Final = np.sin(np.pi * (np.arange(SEGMENT_SAMPLES) + 0.5) / SEGMENT_SAMPLES)
+#: Pitch at which the phase runs on where nothing is voiced.
+IDLE_F0_HZ: Final = 100.0
+WINDOW: Final = np.sin(np.pi * (np.arange(SEGMENT_SAMPLES) + 0.5) / SEGMENT_SAMPLES)
 _RAMP: Final = np.arange(FRAME_SAMPLES) / FRAME_SAMPLES
 
 
@@ -49,20 +50,25 @@ class ExcitationState(NamedTuple):
 def initial_excitation() -> ExcitationState:
     """State before frame 0: silence."""
     zeros = np.zeros(FRAME_SAMPLES)
-    return ExcitationState(0, 0.0, _IDLE_F0_HZ, False, zeros, zeros)
+    return ExcitationState(0, 0.0, IDLE_F0_HZ, False, zeros, zeros)
 
 
 def synthesise(spectrum: FrameSpectrum, state: ExcitationState) -> tuple[NDArray[np.float32], ExcitationState]:
     """One frame: 256 final samples, float32, in the codec's scaled domain, and the next state."""
+    segment, following = make_segment(spectrum, state)
+    return (state.overlap + segment[:FRAME_SAMPLES]).astype(np.float32), following
+
+
+def make_segment(spectrum: FrameSpectrum, state: ExcitationState) -> tuple[Samples, ExcitationState]:
+    """One frame's own segment, [512] windowed, before it is added to what overlaps with it; and the next state."""
     pulses, cycles, f0_hz = _pulse_hop(spectrum, state)
-    harmonic_bins = np.fft.rfft(np.concatenate([state.pulses, pulses]) * _WINDOW)
-    noise_bins = np.fft.rfft(noise_hops(state.frame + np.arange(2)).ravel() * _WINDOW)
+    harmonic_bins = np.fft.rfft(np.concatenate([state.pulses, pulses]) * WINDOW)
+    noise_bins = np.fft.rfft(noise_hops(state.frame + np.arange(2)).ravel() * WINDOW)
     turn = np.exp(spectrum.harmonic_log_gain.astype(np.float64) + 1j * spectrum.phase.astype(np.float64))
     bins = harmonic_bins * turn + noise_bins * np.exp(spectrum.noise_log_gain.astype(np.float64))
-    segment = np.fft.irfft(bins, n=SEGMENT_SAMPLES) * _WINDOW
-    samples = (state.overlap + segment[:FRAME_SAMPLES]).astype(np.float32)
+    segment: Samples = np.fft.irfft(bins, n=SEGMENT_SAMPLES) * WINDOW
     following = ExcitationState(state.frame + 1, cycles, f0_hz, spectrum.voiced, pulses, segment[FRAME_SAMPLES:])
-    return samples, following
+    return segment, following
 
 
 class SpectraBatch(NamedTuple):
@@ -93,7 +99,7 @@ class ExcitationBatch(NamedTuple):
 def initial_batch(streams: int) -> ExcitationBatch:
     """As `initial_excitation`, for `streams` streams."""
     zeros, hop = np.zeros(streams), np.zeros((streams, FRAME_SAMPLES))
-    return ExcitationBatch(0, zeros, zeros + _IDLE_F0_HZ, zeros, hop, hop)
+    return ExcitationBatch(0, zeros, zeros + IDLE_F0_HZ, zeros, hop, hop)
 
 
 def synthesise_many(spectra: SpectraBatch, state: ExcitationBatch) -> tuple[NDArray[np.float32], ExcitationBatch]:
@@ -101,12 +107,12 @@ def synthesise_many(spectra: SpectraBatch, state: ExcitationBatch) -> tuple[NDAr
     batch, frames = spectra.f0_hz.shape
     pulses, cycles, f0_hz = _pulse_hops(spectra, state)
     noise = noise_hops(state.frame + np.arange(frames + 1))
-    noise_bins = np.fft.rfft(np.concatenate([noise[:-1], noise[1:]], axis=1) * _WINDOW)
+    noise_bins = np.fft.rfft(np.concatenate([noise[:-1], noise[1:]], axis=1) * WINDOW)
     before = np.concatenate([state.pulses[:, None], pulses[:, :-1]], axis=1)
-    bins = np.fft.rfft(np.concatenate([before, pulses], axis=2) * _WINDOW)
+    bins = np.fft.rfft(np.concatenate([before, pulses], axis=2) * WINDOW)
     bins *= np.exp(spectra.harmonic_log_gain.astype(np.float64) + 1j * spectra.phase.astype(np.float64))
     bins += noise_bins * np.exp(spectra.noise_log_gain.astype(np.float64))
-    segments = np.fft.irfft(bins, n=SEGMENT_SAMPLES) * _WINDOW
+    segments = np.fft.irfft(bins, n=SEGMENT_SAMPLES) * WINDOW
     tails = np.concatenate([state.overlap[:, None], segments[:, :-1, FRAME_SAMPLES:]], axis=1)
     samples = (tails + segments[:, :, :FRAME_SAMPLES]).astype(np.float32).reshape(batch, -1)
     voiced = spectra.voiced[:, -1].astype(np.float64)
@@ -119,7 +125,7 @@ def _pulse_hop(spectrum: FrameSpectrum, state: ExcitationState) -> tuple[Samples
 
     Where one border is unvoiced it takes the F0 of the other, so that pitch does not chirp at an onset.
     """
-    start = state.f0_hz if state.voiced else (spectrum.f0_hz if spectrum.voiced else _IDLE_F0_HZ)
+    start = state.f0_hz if state.voiced else (spectrum.f0_hz if spectrum.voiced else IDLE_F0_HZ)
     end = spectrum.f0_hz if spectrum.voiced else start
     advance, total = _turns(start, end)
     following = float((state.cycles + total[-1]) % 1.0)
@@ -152,7 +158,7 @@ def _pulse_hops(spectra: SpectraBatch, state: ExcitationBatch) -> tuple[Samples,
     f0_hz, voiced = spectra.f0_hz.astype(np.float64), spectra.voiced > 0
     voiced_before = np.concatenate([state.voiced[:, None] > 0, voiced[:, :-1]], axis=1)
     f0_before = np.concatenate([state.f0_hz[:, None], f0_hz[:, :-1]], axis=1)
-    start = np.where(voiced_before, f0_before, np.where(voiced, f0_hz, _IDLE_F0_HZ))
+    start = np.where(voiced_before, f0_before, np.where(voiced, f0_hz, IDLE_F0_HZ))
     end = np.where(voiced, f0_hz, start)
     advance, total = _turns(start[..., None], end[..., None])
     at = [state.cycles]  # one frame after the other: rounded as a stream rounds it

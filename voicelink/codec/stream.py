@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from voicelink.audio.resampler import StreamResampler
 from voicelink.codec import decoding
 from voicelink.codec.bits import pack_code, sent_mask, unpack_code
+from voicelink.codec.compensation import Compensation, share
 from voicelink.codec.decoding import CoderState, Steps
 from voicelink.codec.engine import Array, Engine
 from voicelink.codec.mel import INPUT_SCALE, PAD_LEFT, PAD_RIGHT, log_mel_frame
@@ -33,7 +34,8 @@ _SHORTEST = PAD_RIGHT + FRAME_SAMPLES
 
 class Encoder:
     """One stream's encoder. `bits` a frame may be set at any time and holds from the next frame on; so may `rounds` of
-    the encoder search (`codec.search`), which trade processor time for quality.
+    the encoder search (`codec.search`), which trade processor time for quality. With any, an encoder that
+    `compensates` also asks for what the vocoder would miss (`codec.compensation`; the harmonic one only).
 
     The first 256 samples before the stream are its reflection, as offline; `flush` reflects the end.
 
@@ -49,9 +51,11 @@ class Encoder:
         rounds: int = SEARCH_ROUNDS,
         *,
         pauses: bool = False,
+        compensates: bool = False,
     ) -> None:
         self._engine = engine
         self.rounds = rounds
+        self._compensation = Compensation(engine) if compensates else None
         self._resampler = StreamResampler(sample_rate, SAMPLE_RATE_HZ) if sample_rate != SAMPLE_RATE_HZ else None
         self.bits = bits
         self._pauses = PauseDetector() if pauses else None
@@ -127,8 +131,11 @@ class Encoder:
     def _code(self, window: NDArray[np.float32]) -> Frame | Pause:
         mel, index, pauses = log_mel_frame(window), self._index, self._pauses
         self._index += 1
+        lacks = self._compensation.step(mel, window) if self._compensation is not None and self.rounds else None
         if pauses is not None and pauses.step(mel):
             return Pause(index, pauses.noise)
+        if lacks is not None:
+            mel = mel + share(self._bits) * lacks
         code, _, self._state = self._engine.encode_step(mel[None], self._sent, self._state, self.rounds)
         return pack_code(index, code[0], self._bits)
 

@@ -72,8 +72,7 @@ class HarmonicRuntime:
 
     def step(self, mel: Array, state: VocoderState) -> tuple[NDArray[np.float32], VocoderState]:
         """See `Vocoder`."""
-        f0, voiced, harmonic, phase, noise, network = self._engine.vocoder_step(mel[None], state.network)
-        spectrum = FrameSpectrum(float(f0[0, 0]), bool(voiced[0, 0] > 0), harmonic[0, 0], phase[0, 0], noise[0, 0])
+        spectrum, network = spectrum_step(self._engine, mel, state.network)
         excitation = state.excitation or initial_excitation()
         samples, excitation = synthesise(spectrum, excitation)
         return samples / np.float32(INPUT_SCALE), VocoderState(network, excitation)
@@ -88,6 +87,13 @@ class HarmonicRuntime:
         assert state.excitation is not None
         samples, excitation = synthesise_many(SpectraBatch(*spectra), state.excitation)
         return samples / np.float32(INPUT_SCALE), VocoderBatch(network, excitation)
+
+
+def spectrum_step(engine: Engine, mel: Array, state: Array) -> tuple[FrameSpectrum, Array]:
+    """mel [1, 80] and the harmonic network's state -> its output of one frame, next state."""
+    f0, voiced, harmonic, phase, noise, following = engine.vocoder_step(mel[None], state)
+    spectrum = FrameSpectrum(float(f0[0, 0]), bool(voiced[0, 0] > 0), harmonic[0, 0], phase[0, 0], noise[0, 0])
+    return spectrum, following
 
 
 class BigVganRuntime:

@@ -138,9 +138,10 @@ def find_peers(items: dict[str, Path]) -> dict[str, dict[str, Path]]:
 def decode_condition(
     codec: Codec, speech: NDArray[np.float32], rate: int, bits: int | None, rounds: int = 0
 ) -> tuple[NDArray[np.float32], float]:
-    """Decoded speech at 22 050 Hz and the mean absolute log-mel error in dB; bits None: vocoder on true mels."""
+    """Decoded speech at 22 050 Hz and the coder's mean absolute log-mel error, dB; bits None: vocoder on true mels."""
     probe = _MelProbe(codec)
-    encoder = Encoder(probe, rate, bits or MAX_BITS_PER_FRAME, rounds if bits else 0)
+    asked, effort = (bits, rounds) if bits else (MAX_BITS_PER_FRAME, 0)
+    encoder = Encoder(probe, rate, asked, effort, compensates=codec.compensates)
     encoder.push(speech)
     encoder.flush()
     true, coded = np.concatenate(probe.true), np.concatenate(probe.coded)
@@ -159,6 +160,7 @@ class _MelProbe:
     def __init__(self, codec: Codec) -> None:
         self.engine, self.true, self.coded = codec.engine, [], []
         self.coder_state = codec.engine.coder_state
+        self.vocoder_state, self.vocoder_step = codec.engine.vocoder_state, codec.engine.vocoder_step
 
     def encode_step(self, mel, sent, state, rounds=0):
         """See `codec.engine.Engine`."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from voicelink.codec.bvrnn import Bvrnn, sent_mask
 from voicelink.codec.search import search_step
+from voicelink.train.compensation import compensated
 from voicelink.train.data import LogMel, Segment, SpeechData
 from voicelink.train.discriminators import Adversary
 from voicelink.train.export import load_coder, load_vocoder
@@ -27,7 +28,8 @@ class FinetuneTask:
     """One step of fine-tuning; see `loop.Task`.
 
     Recipe keys beside the vocoder's: `coder_run`, `vocoder_run` (run or model folders to start from), `coded_share` and
-    `own_f0_share` of segments, `favoured_bits`, `search_rounds`, `adversarial_weight`, `matching_weight`,
+    `own_f0_share` of segments, `compensated_share` of the coded ones (see `compensation`; harmonic vocoder only),
+    `favoured_bits`, `search_rounds`, `adversarial_weight`, `matching_weight`,
     `discriminator_every` (steps), `ema`, `f0_weight` (0: the F0 trunk stays as it is).
     """
 
@@ -98,8 +100,11 @@ class FinetuneTask:
         mel = self.log_mel(wide.audio)
         coded = round(count * self.recipe["coded_share"])
         if coded:
-            bits = [some_bits(rng, self.recipe["favoured_bits"]) for _ in range(coded)]
-            decoded = code(self.coder, mel[:coded], torch.tensor(bits), self.recipe["search_rounds"])
+            bits = torch.tensor([some_bits(rng, self.recipe["favoured_bits"]) for _ in range(coded)])
+            asked, searched = mel[:coded].clone(), round(coded * self.recipe["compensated_share"])
+            if searched:
+                asked[:searched] = compensated(self.average, mel[:searched], wide.audio[:searched], bits[:searched])
+            decoded = code(self.coder, asked, bits, self.recipe["search_rounds"])
             mel = torch.cat([decoded, mel[coded:]])
         cut = WARM_UP_FRAMES
         audio, wanted = (samples[:, FRAME_SAMPLES * cut :] for samples in (wide.audio, wide.wanted))

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from voicelink.codec.excitation import SEGMENT_SAMPLES
+from voicelink.codec.excitation import IDLE_F0_HZ, SEGMENT_SAMPLES
 from voicelink.codec.harmonic import Spectrum
 from voicelink.units import FRAME_SAMPLES, SAMPLE_RATE_HZ
 
@@ -23,7 +23,7 @@ def border_tracks(f0_hz: Tensor, voiced: Tensor) -> tuple[Tensor, Tensor, Tensor
     Where one border is unvoiced it takes the F0 of the other, so that pitch does not chirp at an onset.
     """
     f0, f1, v0, v1 = f0_hz[:, :-1], f0_hz[:, 1:], voiced[:, :-1], voiced[:, 1:]
-    start = torch.where(v0 > 0, f0, torch.where(v1 > 0, f1, torch.full_like(f0, 100.0)))
+    start = torch.where(v0 > 0, f0, torch.where(v1 > 0, f1, torch.full_like(f0, IDLE_F0_HZ)))
     end = torch.where(v1 > 0, f1, start)
     return start, end, v0, v1
 
@@ -56,6 +56,15 @@ def synthesise(spectrum: Spectrum, pulses: Tensor, noise: Tensor) -> Tensor:
 
     The first and the last 256 samples lack their second segment and are to be left out by the caller.
     """
+    made = segments(spectrum, pulses, noise)
+    first, second = made[..., :HOP], made[..., HOP:]
+    batch, frames = made.shape[:2]
+    zero = torch.zeros(batch, 1, HOP, device=pulses.device)
+    return (torch.cat([first, zero], dim=1) + torch.cat([zero, second], dim=1)).reshape(batch, HOP * (frames + 1))
+
+
+def segments(spectrum: Spectrum, pulses: Tensor, noise: Tensor) -> Tensor:
+    """Windowed segments [B, T, 512], before they are added; arguments as of `synthesise`."""
     device = pulses.device
     window = torch.sin(math.pi * (torch.arange(SEGMENT_SAMPLES, device=device) + 0.5) / SEGMENT_SAMPLES)
     harmonic_bins = torch.fft.rfft(pulses.unfold(1, SEGMENT_SAMPLES, HOP) * window)
@@ -63,8 +72,4 @@ def synthesise(spectrum: Spectrum, pulses: Tensor, noise: Tensor) -> Tensor:
     gain = torch.exp(spectrum.harmonic_log_gain)
     turn = torch.complex(gain * torch.cos(spectrum.phase), gain * torch.sin(spectrum.phase))
     bins = harmonic_bins * turn + noise_bins * torch.exp(spectrum.noise_log_gain)
-    segments = torch.fft.irfft(bins, n=SEGMENT_SAMPLES) * window
-    first, second = segments[..., :HOP], segments[..., HOP:]
-    batch, frames = segments.shape[:2]
-    zero = torch.zeros(batch, 1, HOP, device=device)
-    return (torch.cat([first, zero], dim=1) + torch.cat([zero, second], dim=1)).reshape(batch, HOP * (frames + 1))
+    return torch.fft.irfft(bins, n=SEGMENT_SAMPLES) * window

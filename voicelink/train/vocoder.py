@@ -96,9 +96,9 @@ def sound(model: HarmonicVocoder, mel: Tensor, f0_hz: Tensor, voiced: Tensor) ->
     return synthesise(spectrum, pulses, some_noise(batch, frames + 1).to(mel.device))[:, FRAME_SAMPLES:-FRAME_SAMPLES]
 
 
-def some_noise(batch: int, hops: int) -> Tensor:
-    """The excitation's noise [B, 256 hops], each from a random hop of the loop on."""
-    first = torch.randint(HOPS, (batch, 1)).numpy()
+def some_noise(batch: int, hops: int, first_hop: int | None = None) -> Tensor:
+    """The excitation's noise [B, 256 hops], from hop `first_hop` of the loop on, each from a random one by default."""
+    first = torch.randint(HOPS, (batch, 1)).numpy() if first_hop is None else np.full((batch, 1), first_hop)
     return torch.from_numpy(noise_hops(first + np.arange(hops)).astype(np.float32)).flatten(1)
 
 
