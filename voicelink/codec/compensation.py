@@ -28,8 +28,12 @@ Samples = NDArray[np.float64]
 #: Third octaves from 150 Hz to 7.6 kHz.
 BANDS: Final = 18
 LOWEST_HZ: Final = 150.0
+#: Nothing is asked for from here down: there is rumble, not speech.
+RUMBLE_HZ: Final = 75.0
 #: Part of the difference that is added to a frame where all bits are sent, and the most that counts of it, nepers.
-SHARE, MOST = 0.35, 1.0
+SHARE, MOST = 0.25, 1.0
+#: Where so few bits a frame are sent nothing is added.
+NONE_BITS: Final = 16
 #: Below it a band is silent: added to energies in the scaled domain.
 FLOOR: Final = 1e-6
 
@@ -52,8 +56,8 @@ class Compensation:
 
 
 def share(bits: int) -> float:
-    """Part of the difference that is added where `bits` a frame are sent: few bits do not tell so much of it."""
-    return SHARE * bits / MAX_BITS_PER_FRAME
+    """Part of the difference that is added where `bits` a frame are sent: few bits have more to tell than that."""
+    return SHARE * max(0, bits - NONE_BITS) / (MAX_BITS_PER_FRAME - NONE_BITS)
 
 
 def band_levels(segment: Samples) -> Samples:
@@ -71,7 +75,8 @@ def _third_octaves() -> tuple[Samples, Samples]:
     edge_hz = (np.arange(BINS) - 0.5)[:, None] * bin_hz
     bank = np.clip(np.minimum(edge_hz + bin_hz, high_hz) - np.maximum(edge_hz, low_hz), 0, None) / bin_hz
     mel_hz = mel_to_hz(np.linspace(0.0, float(hz_to_mel(np.array(MAX_HZ))), N_MELS + 2))[1:-1]
-    to_mel = [np.interp(np.log(mel_hz), np.log(centre_hz), one) for one in np.eye(BANDS)]
+    knots_hz = np.concatenate([[RUMBLE_HZ], centre_hz])
+    to_mel = [np.interp(np.log(mel_hz), np.log(knots_hz), one) for one in np.eye(BANDS + 1)[1:]]
     return bank, np.stack(to_mel)
 
 

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from voicelink.codec.compensation import BANK, FLOOR, MOST, SHARE, TO_MEL
+from voicelink.codec.compensation import BANK, FLOOR, MOST, TO_MEL, share
 from voicelink.codec.excitation import IDLE_F0_HZ, SEGMENT_SAMPLES, WINDOW
 from voicelink.codec.harmonic import HarmonicVocoder
 from voicelink.codec.mel import PAD_LEFT
 from voicelink.train.synthesis import pulse_train, segments
 from voicelink.train.vocoder import some_noise, zero_states
-from voicelink.units import FRAME_SAMPLES, MAX_BITS_PER_FRAME, SAMPLE_RATE_HZ
+from voicelink.units import FRAME_SAMPLES, SAMPLE_RATE_HZ
 
 
 def compensated(model: HarmonicVocoder, mel: Tensor, audio: Tensor, bits: Tensor) -> Tensor:
@@ -23,8 +23,8 @@ def compensated(model: HarmonicVocoder, mel: Tensor, audio: Tensor, bits: Tensor
 
     The vocoder starts from its zero state, so what is added to the first dozen frames is worth little.
     """
-    share = SHARE * bits.to(mel.device) / MAX_BITS_PER_FRAME
-    return mel + share[:, None, None] * lacks(model, mel, audio)
+    shares = torch.tensor([share(int(n)) for n in bits], device=mel.device)
+    return mel + shares[:, None, None] * lacks(model, mel, audio)
 
 
 @torch.no_grad()
