@@ -27,7 +27,8 @@ from voicelink.units import FRAME_SAMPLES, MAX_BITS_PER_FRAME, SAMPLE_RATE_HZ, W
 #: Rounds of the encoder search where nothing else is asked: 2 of at most 3 that still improve speech.
 SEARCH_ROUNDS: Final = 2
 #: A call must keep time on half a core, so unless asked otherwise (`--search`) its encoder takes the network's own
-#: codes, as do simulated calls. Each round of the search costs another 1 ms a frame (a tenth of a core).
+#: codes, as do simulated calls. Each round of the search costs another 1 ms a frame (a tenth of a core), and hearing
+#: the vocoder beforehand, which goes with any, 2 ms.
 CALL_SEARCH_ROUNDS: Final = 0
 _SHORTEST = PAD_RIGHT + FRAME_SAMPLES
 
