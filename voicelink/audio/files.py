@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from voicelink.audio.wav import WavWriter
+from voicelink.audio.wav import WavWriter, to_int16
 from voicelink.errors import AudioError
 from voicelink.units import MAX_RATE_HZ, MIN_RATE_HZ
 
@@ -60,7 +60,6 @@ def write_audio(path: Path, samples: NDArray[np.float32], rate_hz: int) -> None:
     Written under a temporary name beside `path` and renamed, so that `path` is never half a file. Raises
     AudioError where it cannot be written or has another suffix.
     """
-
     require_writable(path)
     require_audio_name(path)
     if path.suffix.lower() == ".flac":
@@ -103,10 +102,9 @@ def require_writable(path: Path, source: Path | None = None) -> None:
 
 
 def _flac(path: Path, samples: NDArray[np.float32], rate_hz: int) -> bytes:
-    whole = np.clip(np.rint(samples * 32767), -32767, 32767).astype(np.int16)
     held = io.BytesIO()
     try:
-        soundfile.write(held, whole, rate_hz, subtype="PCM_16", format="FLAC")
+        soundfile.write(held, to_int16(samples), rate_hz, subtype="PCM_16", format="FLAC")
     except soundfile.LibsndfileError as error:  # it has no rates above 655 kHz
         raise AudioError(f"{path}: cannot be written at {rate_hz} Hz as FLAC ({_reason(error)}); use .wav") from error
     return held.getvalue()

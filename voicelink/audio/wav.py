@@ -20,6 +20,11 @@ HEADER_BYTES: Final = 44
 MAX_DATA_BYTES: Final = 2**32 - 1 - HEADER_BYTES
 
 
+def to_int16(block: NDArray[np.float32]) -> NDArray[np.int16]:
+    """float32 at +-1 full scale, any shape -> little-endian int16, rounded and clipped."""
+    return np.round(np.clip(block, -1.0, 1.0) * 32767.0).astype("<i2")
+
+
 class WavWriter:
     """Appends float32 blocks to a 16-bit WAV file. Raises OSError where the file cannot be written.
 
@@ -37,7 +42,7 @@ class WavWriter:
 
     def write(self, block: NDArray[np.float32]) -> None:
         """Append float32 [samples] (or [samples, channels]), clipped at +-1."""
-        data = np.round(np.clip(block, -1.0, 1.0) * 32767.0).astype("<i2").tobytes()
+        data = to_int16(block).tobytes()
         if self._data_bytes + len(data) > MAX_DATA_BYTES:
             self.full = True
             return
