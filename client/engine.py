@@ -62,6 +62,9 @@ class MediaPort(Protocol):
     def send_bits(self) -> int:
         """Bits a frame to code with; 0: nothing is to be sent."""
 
+    def sends_second(self) -> bool:
+        """Whether second descriptions of frames would be sent."""
+
     def send_frame(self, frame: Frame | Pause) -> None:
         """Send a coded frame, or a pause in its place."""
 
@@ -275,7 +278,8 @@ class Engine:
             _log.warning("this machine is too slow for --search %d; the call goes on without", self._search)
             self._search = 0
             call.talker.simplify()
-        for frame in call.talker.push(block, bits):
+        twice = self._search > 0 and call.port.sends_second()
+        for frame in call.talker.push(block, bits, twice=twice):
             call.port.send_frame(frame)
 
     def _play(self, call: _Call | None) -> None:

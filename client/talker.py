@@ -23,6 +23,7 @@ class Encoder(Protocol):
 
     bits: int
     rounds: int
+    describes_twice: bool
 
     def hear(self, block: NDArray[np.float32]) -> list[Frame | Pause]:
         """Frames that these samples complete, or pauses in their place."""
@@ -40,14 +41,17 @@ class Talker:
         """Code without the encoder search from now on."""
         self._encoder.rounds = 0
 
-    def push(self, block: NDArray[np.float32], bits: int) -> list[Frame | Pause]:
-        """The frames (or pauses) that float32 [n] completes, at `bits` a frame; for 0 bits none, or of silence."""
+    def push(self, block: NDArray[np.float32], bits: int, *, twice: bool = False) -> list[Frame | Pause]:
+        """The frames (or pauses) that float32 [n] completes, at `bits` a frame; for 0 bits none, or of silence.
+
+        `twice`: with second descriptions.
+        """
         if self._constant_bits:
             block, bits = block if bits else np.zeros_like(block), self._constant_bits
         if not bits:
             self._unsent_samples += len(block)
             return []
-        self._encoder.bits = bits
+        self._encoder.bits, self._encoder.describes_twice = bits, twice
         skipped = self._unsent_samples * SAMPLE_RATE_HZ // (self._rate_hz * FRAME_SAMPLES)
         frames = self._encoder.hear(block)
         return [replace(f, index=f.index + skipped) for f in frames] if skipped else frames

@@ -20,12 +20,14 @@ class Frame:
     """Frame `index` (media time since the stream's start) in `bits` bits.
 
     `payload` holds ceil(bits / 8) bytes: the first bit is the most significant of byte 0, unused low
-    bits of the last byte are zero. Raises ValueError where the three do not fit each other.
+    bits of the last byte are zero. `second` may hold as many: another code of the same frame, worth as much alone and
+    more together with the first (`codec/descriptions.py`). Raises ValueError where they do not fit each other.
     """
 
     index: int
     bits: int
     payload: bytes
+    second: bytes = b""
 
     def __post_init__(self) -> None:
         bits, payload = self.bits, self.payload
@@ -37,6 +39,8 @@ class Frame:
             raise ValueError(f"{len(payload)} payload bytes do not hold {bits} bits")
         if bits & 7 and payload[-1] & (0xFF >> (bits & 7)):
             raise ValueError("unused payload bits must be zero")
+        if self.second:
+            Frame(self.index, bits, self.second)
 
     def truncated(self, bits: int) -> Frame:
         """The same frame at fewer bits: codes are embedded, so a prefix is a valid coarser code."""
@@ -45,6 +49,14 @@ class Frame:
         kept = bytearray(self.payload[: (bits + 7) // 8])
         kept[-1] &= 0xFF & ~(0xFF >> (((bits - 1) % 8) + 1))
         return Frame(self.index, bits, bytes(kept))
+
+    def joined(self, other: Frame) -> Frame:
+        """What two copies of a frame tell together: the one of more bits, or both where they are two descriptions."""
+        if other.bits != self.bits:
+            return max(self, other, key=lambda frame: frame.bits)
+        if other.payload == self.payload or self.second:
+            return self
+        return Frame(self.index, self.bits, self.payload, other.payload)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ TONE_HZ = 441.0
 class FakeEncoder:
     def __init__(self, sample_rate: int, bits: int, rounds: int = 0, pauses: bool = False) -> None:
         self.bits, self.rounds, self.pauses = bits, rounds, pauses
+        self.describes_twice = False
         self._resampler = StreamResampler(sample_rate, SAMPLE_RATE_HZ)
         self._pending = np.zeros(0, np.float32)
         self._index = 0

@@ -51,6 +51,9 @@ class Port:
     def send_bits(self) -> int:
         return 32
 
+    def sends_second(self) -> bool:
+        return True
+
     def send_frame(self, frame: Frame | Pause) -> None:
         pass
 
@@ -73,4 +76,5 @@ def test_the_search_lasts_until_there_are_too_many_gaps(
     time.sleep(0.1)
     engine.stop()
     assert encoder.rounds == left
+    assert encoder.describes_twice == (left > 0)
     assert ("too slow for --search 2" in caplog.text) == (left < asked)

@@ -16,6 +16,14 @@ def test_a_change_of_bits_holds_from_the_next_frame_on() -> None:
         assert {f.bits for f in talker.push(np.zeros(2_560, np.float32), bits)} == {bits}
 
 
+def test_second_descriptions_are_made_while_they_are_wanted() -> None:
+    coder = FakeEncoder(22_050, 32)
+    talker = Talker(coder, 22_050)
+    for twice in (True, False):
+        talker.push(BLOCK, 32, twice=twice)
+        assert coder.describes_twice == twice
+
+
 @pytest.mark.parametrize("rate_hz", [22_050, 48_000, 16_000])
 def test_indices_go_on_with_time_while_nothing_is_sent(rate_hz: int) -> None:
     coder = FakeEncoder(rate_hz, 32)

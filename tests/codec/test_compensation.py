@@ -99,7 +99,7 @@ def test_courses_of_searching_encoders_equal_streams(harmonic_codec: Codec) -> N
     heard = _codes(harmonic_codec, said, rounds=1, pauses=True)
     course = np.array([0 if isinstance(frame, Pause) else 40 for frame in heard], np.uint8)
     assert 5 < np.count_nonzero(course == 0) < len(course) - 40
-    made = encode_courses(harmonic_codec, said, [course, np.full(len(course), 9, np.uint8)], 1)[0]
+    made = encode_courses(harmonic_codec, said, [course, np.full(len(course), 9, np.uint8)], 1)[0].first
     for code, bits, frame in zip(made, course, heard, strict=True):
         if bits:
             assert frame.payload == np.packbits(code[:bits].astype(np.uint8)).tobytes()

@@ -13,6 +13,7 @@ from voicelink.core.delay import DelayEstimator
 from voicelink.core.events import ComfortNoise, Conceal, Heal, Play, PlayoutDecision, Skip, Stretch, Wait
 from voicelink.core.jitter import CAPACITY_FRAMES, FRAME_NS, MISSING_KEPT, JitterBuffer
 from voicelink.core.stats import Stats
+from voicelink.frame import Frame
 from voicelink.units import NS_PER_MS, NS_PER_S, frames_to_ns
 
 DELAY_NS = 60 * NS_PER_MS
@@ -336,6 +337,21 @@ def test_new_bounds_act_at_once() -> None:
     assert 150 * NS_PER_MS <= level_ns[415] < 165 * NS_PER_MS  # ten slots for eight frames
     assert level_ns[710] < 45 * NS_PER_MS
     assert stats.frames_concealed == 0
+
+
+def test_a_second_description_that_comes_before_the_slot_is_played_along() -> None:
+    buffer = JitterBuffer(fixed(0), Stats())
+    others = [Frame(i, frame(i).bits, bytes(len(frame(i).payload))) for i in range(4)]
+    buffer.insert([frame(0), frame(1)], [], 0)
+    buffer.insert([frame(2)], [others[1], frame(0)], 1)  # of 0 a plain copy
+    buffer.insert([frame(4)], [others[3]], 2)  # 3 is lost
+    made = [buffer.pull(frames_to_ns(4 + i)) for i in range(4)]
+    buffer.insert([frame(5)], [others[2]], frames_to_ns(8))  # too late: it was played
+    made += [buffer.pull(frames_to_ns(8 + i)) for i in range(2)]
+    heard = [d.frame for d in made if isinstance(d, (Play, Skip))]
+    assert heard == [frame(0), frame(1).joined(others[1]), frame(2), others[3], frame(4), frame(5)]
+    assert heard[1].second == others[1].payload
+    assert not any(isinstance(d, Heal) for d in made)
 
 
 def test_a_later_whole_copy_replaces_a_coarse_one_before_its_slot() -> None:

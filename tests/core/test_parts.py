@@ -20,6 +20,7 @@ from voicelink.core.sender import Sender
 from voicelink.core.states import TABLE, State, Trigger, after, allowed
 from voicelink.core.stats import Samples, Stats
 from voicelink.errors import LocalProtocolError
+from voicelink.frame import Frame
 from voicelink.settings import SessionSettings
 from voicelink.units import NS_PER_MS, NS_PER_S, frames_to_ns
 from voicelink.wire.control import End, Offer, Probe
@@ -112,6 +113,38 @@ def test_frames_from_further_back_are_repeated_in_blocks() -> None:
     sender.plan = Plan(32, 1)
     (bare,) = sender.push(frame(10))
     assert (bare.blocks, len(bare.frames)) == ((), 1)
+
+
+def test_every_other_whole_copy_is_the_second_description() -> None:
+    sender = Sender(Plan(32, 1, (Repeat(0, 1, 64), Repeat(1, 1, 32), Repeat(2, 1, 31))))
+    assert sender.plan.repeats_whole
+    assert not Plan(32, 1, (Repeat(0, 1, 31),)).repeats_whole
+    described = [replace(frame(i), second=bytes([i]) * 4) for i in range(5)]
+    packet = [p for f in described for p in sender.push(f)][-1]
+    assert packet.frames == (described[4].payload,)
+    assert [block.frames for block in packet.blocks] == [
+        (described[3].second,),
+        (described[2].payload,),
+        (described[1].truncated(31).payload,),
+    ]
+
+
+def test_what_copies_of_a_frame_tell_together() -> None:
+    whole = frame(3, 16)
+    coarse, other = whole.truncated(9), Frame(3, 16, b"xy")
+    assert whole.joined(coarse) == coarse.joined(whole) == whole
+    assert whole.joined(whole) == whole
+    both = whole.joined(other)
+    assert both == replace(whole, second=other.payload)
+    assert both.joined(whole) == both.joined(other) == both.joined(coarse) == both
+    assert both.truncated(16) == both
+    assert both.truncated(9) == coarse
+    assert coarse.joined(both) == both
+    for second, match in ((b"x", "1 payload bytes do not hold 16"), (b"xyz", "3 payload bytes do not hold 16")):
+        with pytest.raises(ValueError, match=match):
+            replace(whole, second=second)
+    with pytest.raises(ValueError, match="unused payload bits"):
+        Frame(0, 9, bytes(2), b"\0\1")
 
 
 def test_a_change_of_bits_or_a_gap_closes_the_packet() -> None:

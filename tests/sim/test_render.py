@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,17 +67,24 @@ def code_frames(codec: Codec, clip: np.ndarray, bits: np.ndarray, rounds: int = 
     return frames
 
 
+def code_twice(codec: Codec, clip: np.ndarray, count: int) -> list[Frame]:
+    encoder = codec.encoder(rounds=1)
+    encoder.describes_twice = True
+    return encoder.push(np.concatenate([clip, np.zeros(count * FRAME_SAMPLES, np.float32)]))[:count]
+
+
 def decisions(end: EndTrace, frames: Sequence[Frame | Pause]) -> list[PlayoutDecision]:
     """What the session decided, as it said it."""
     run, made, noises = 0, list[PlayoutDecision](), dict(end.noise)
     noise = b""
-    rows = zip(end.kind.tolist(), end.index.tolist(), end.bits.tolist(), end.lag.tolist(), strict=True)
-    for row, (kind, index, bits, lag) in enumerate(rows):
+    columns = (end.kind, end.index, end.bits, end.lag, end.second)
+    for row, (kind, index, bits, lag, second) in enumerate(zip(*(c.tolist() for c in columns), strict=True)):
         run = run + 1 if kind == CONCEAL else 0
         noise = noises.get(row, noise)
         frame = frames[index if kind in (PLAY, SKIP, HEAL) else 0]
         assert isinstance(frame, Frame)
         frame = frame.truncated(bits or frame.bits)
+        frame = frame if second else replace(frame, second=b"")
         by_kind: dict[int, PlayoutDecision] = {
             PLAY: Play(frame, lag),
             SKIP: Skip(frame),
@@ -94,10 +102,11 @@ def slots_of(end: EndTrace) -> int:
     return int(((end.kind != SKIP) & (end.kind != HEAL)).sum())
 
 
-def played_live(trace: Trace, clip: np.ndarray, codec: Codec, listener: int) -> np.ndarray:
-    """Through the client's own playout, one decision after the other."""
+def played_live(trace: Trace, clip: np.ndarray, codec: Codec, listener: int, *, twice: bool = False) -> np.ndarray:
+    """Through the client's own playout, one decision after the other; `twice`: coded so, at 64 bits, in one round."""
     end = trace.ends[listener]
-    frames = code_frames(codec, clip, trace.ends[1 - listener].sent_bits)
+    bits = trace.ends[1 - listener].sent_bits
+    frames = code_twice(codec, clip, len(bits)) if twice else code_frames(codec, clip, bits)
     told = iter(decisions(end, frames))
     playout = Playout(codec.decoder(), lambda *, quiet=False: next(told))
     return np.concatenate([playout.next_slot()[1] for _ in range(slots_of(end))])
@@ -123,6 +132,19 @@ def test_equals_the_calls_own_playout(
         assert sound.shape == expected.shape
         assert np.abs(sound - expected).max() < 1e-4
         assert np.abs(expected).max() > 0.01
+
+
+def test_second_descriptions_sound_as_in_a_call(clip: np.ndarray, harmonic: Codec) -> None:
+    values = {"loss": 0.2, "redundancy": 2, "playout_delay_min_ms": 60, "fixed": True, "seed": 4, "seconds": SECONDS}
+    trace = simulate(scenario_from(values))
+    end = trace.ends[1]
+    played = end.kind == PLAY
+    assert 0.3 < end.second[played].mean() < 0.9  # both the frame and its copy came
+    assert not end.second[~played].any()
+    once, twice = (render([trace], clip, harmonic, rounds=rounds)[0] for rounds in (0, 1))
+    live = load_codec(harmonic.info.folder, "onnx")
+    assert np.abs(twice - played_live(trace, clip, live, 1, twice=True)).max() < 1e-4
+    assert np.abs(once - played_live(trace, clip, live, 1)).max() < 1e-4
 
 
 def test_every_decision_occurs_in_these_traces(traces: list[Trace]) -> None:
@@ -193,4 +215,4 @@ def test_a_simulated_call_codes_as_a_call_does(traces: list[Trace], clip: np.nda
     courses = [sent, sent[:100], np.full(len(sent), 9, np.uint8)]
     for made, course in zip(encode_courses(harmonic, clip, courses), courses, strict=True):
         expected = code_frames(harmonic, clip, course, CALL_SEARCH_ROUNDS)
-        np.testing.assert_array_equal(made, np.stack([unpack_code(frame) for frame in expected]))
+        np.testing.assert_array_equal(made.first, np.stack([unpack_code(frame) for frame in expected]))

@@ -55,6 +55,10 @@ class Stream:
     """[n]; how far what is heard of a frame played lies before it; None for nowhere."""
     noise: Sequence[bytes] | None = None
     """[n]; what the sender told of its background, for steps of comfort noise; b"" for nothing; None for never."""
+    seconds: Array | None = None
+    """[frames, 64]; second descriptions; None for none."""
+    second: NDArray[np.uint8] | None = None
+    """[n]; 1 where the second description of a frame played came too; None for nowhere."""
 
 
 def decode_streams(codec: Codec, streams: Sequence[Stream], progress: Progress | None = None) -> list[Array]:
@@ -105,10 +109,13 @@ def _performed(engine: Engine, stream: Stream, mels: list[Array]) -> Steps[None]
     state = decoding.initial(engine)
     lags = stream.lag if stream.lag is not None else np.zeros(len(stream.steps), np.uint8)
     noises = stream.noise if stream.noise is not None else [b""] * len(stream.steps)
-    columns = (stream.steps.tolist(), stream.frame.tolist(), stream.bits.tolist(), lags.tolist(), noises)
-    for kind, index, bits, lag, noise in zip(*columns, strict=True):
+    seconds = stream.seconds if stream.second is not None else None
+    both = stream.second if stream.second is not None else np.zeros(len(stream.steps), np.uint8)
+    columns = (stream.steps.tolist(), stream.frame.tolist(), stream.bits.tolist(), lags.tolist(), noises, both.tolist())
+    for kind, index, bits, lag, noise, two in zip(*columns, strict=True):
         if kind in (PLAY, SKIP):
-            mel, state = yield from decoding.play(state, index, _code(stream, index, bits), bits, lag)
+            second = _code(seconds, index, bits) if two and seconds is not None else None
+            mel, state = yield from decoding.play(state, index, _code(stream.codes, index, bits), bits, lag, second)
         elif kind == CONCEAL:
             mel, state = yield from decoding.conceal(state)
         elif kind == STRETCH:
@@ -116,15 +123,15 @@ def _performed(engine: Engine, stream: Stream, mels: list[Array]) -> Steps[None]
         elif kind == COMFORT:
             mel, state = yield from decoding.comfort_noise(state, index, noise)
         elif kind == HEAL and index < len(stream.codes):
-            state = decoding.heal(state, index, _code(stream, index, bits))
+            state = decoding.heal(state, index, _code(stream.codes, index, bits))
         if kind not in (PAUSE, SKIP, HEAL):
             mels.append(mel)
 
 
-def _code(stream: Stream, index: int, bits: int) -> Array:
+def _code(codes: Array, index: int, bits: int) -> Array:
     """The first `bits` of frame `index`, as [1, 64]."""
     code = np.full((1, MAX_BITS_PER_FRAME), UNSENT, np.float32)
-    code[0, :bits] = stream.codes[index, :bits]
+    code[0, :bits] = codes[index, :bits]
     return code
 
 

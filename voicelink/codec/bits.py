@@ -14,15 +14,25 @@ from voicelink.units import MAX_BITS_PER_FRAME
 UNSENT: Final = 0.5
 
 
-def pack_code(index: int, code: NDArray[np.float32], bits: int) -> Frame:
-    """First `bits` values of a code of zeros and ones, float32 [64], as frame `index`."""
-    return Frame(index, bits, np.packbits(code[:bits] > 0.5).tobytes())
+def pack_code(index: int, code: NDArray[np.float32], bits: int, second: NDArray[np.float32] | None = None) -> Frame:
+    """First `bits` values of a code of zeros and ones, float32 [64], as frame `index`; likewise a second one of it."""
+    codes = [np.packbits(given[:bits] > 0.5).tobytes() for given in (code, second) if given is not None]
+    return Frame(index, bits, *codes)
 
 
 def unpack_code(frame: Frame) -> NDArray[np.float32]:
     """Code of a frame, float32 [64]: 0.0 or 1.0, and 0.5 for each bit that was not sent."""
+    return _unpacked(frame.payload, frame.bits)
+
+
+def unpack_second(frame: Frame) -> NDArray[np.float32] | None:
+    """Likewise the frame's second description; None where it has none."""
+    return _unpacked(frame.second, frame.bits) if frame.second else None
+
+
+def _unpacked(payload: bytes, bits: int) -> NDArray[np.float32]:
     code = np.full(MAX_BITS_PER_FRAME, UNSENT, np.float32)
-    code[: frame.bits] = np.unpackbits(np.frombuffer(frame.payload, np.uint8), count=frame.bits)
+    code[:bits] = np.unpackbits(np.frombuffer(payload, np.uint8), count=bits)
     return code
 
 

@@ -7,13 +7,14 @@ courses run together where the engine batches.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voicelink.codec.bits import UNSENT, sent_mask
 from voicelink.codec.compensation import Compensation, share
+from voicelink.codec.descriptions import second_code
 from voicelink.codec.engine import Array
 from voicelink.codec.mel import INPUT_SCALE, PAD_LEFT, log_mel_frame
 from voicelink.codec.stream import CALL_SEARCH_ROUNDS
@@ -23,25 +24,38 @@ if TYPE_CHECKING:
     from voicelink.codec.api import Codec
 
 
-def encode_courses(
-    codec: Codec, speech: NDArray[np.float32], courses: Sequence[NDArray[np.uint8]], rounds: int = CALL_SEARCH_ROUNDS
-) -> list[Array]:
-    """Codes of `speech`, float32 [n] at 22 050 Hz with silence after it, for each course: float32 [T, 64].
+class Codes(NamedTuple):
+    """Codes of T frames, float32 [T, 64]: 0, 1, or 0.5 for bits that are not sent."""
 
-    A course holds the bits of each frame, uint8 [T]; 0 where none is coded, and the coder stands still. Values of a
-    code are 0, 1, or 0.5 for bits that are not sent.
+    first: Array
+    second: Array | None = None
+    """Their second descriptions, where such were made."""
+
+
+def encode_courses(
+    codec: Codec,
+    speech: NDArray[np.float32],
+    courses: Sequence[NDArray[np.uint8]],
+    rounds: int = CALL_SEARCH_ROUNDS,
+    *,
+    twice: bool = False,
+) -> list[Codes]:
+    """Codes of `speech`, float32 [n] at 22 050 Hz with silence after it, for each course.
+
+    A course holds the bits of each frame, uint8 [T]; 0 where none is coded, and the coder stands still. `twice`: with
+    second descriptions, where there are `rounds` of search.
     """
     if not courses:
         return []
     if not codec.engine.batches and len(courses) > 1:
-        return [encode_courses(codec, speech, [course], rounds)[0] for course in courses]
+        return [encode_courses(codec, speech, [course], rounds, twice=twice)[0] for course in courses]
     longest = max(len(course) for course in courses)
     wanted = np.ones((len(courses), longest), np.uint8)
     for row, course in zip(wanted, courses, strict=True):
         row[: len(course)] = course
     masks = np.stack([sent_mask(bits) for bits in range(MAX_BITS_PER_FRAME + 1)])
     shares = np.array([share(bits) for bits in range(MAX_BITS_PER_FRAME + 1)], np.float32)
-    codes = np.full((longest, len(courses), MAX_BITS_PER_FRAME), UNSENT, np.float32)
+    codes = np.full((1 + bool(twice and rounds), longest, len(courses), MAX_BITS_PER_FRAME), UNSENT, np.float32)
     state = np.repeat(codec.engine.coder_state(), len(courses), axis=0)
     compensation = Compensation(codec.engine) if rounds and codec.compensates else None
     for t, window in enumerate(windows(speech, longest)):
@@ -53,10 +67,13 @@ def encode_courses(
         talks = wanted[:, t, None] > 0
         if not talks.any():
             continue
-        code, _, after = codec.engine.encode_step(mel, sent, state, rounds)
+        code, decoded, after = codec.engine.encode_step(mel, sent, state, rounds)
+        made = [code]
+        if len(codes) > 1:
+            made.append(second_code(codec.engine, mel, decoded, sent, state, rounds))
         state = np.where(talks, after, state)
-        codes[t] = np.where(sent > 0, code > 0.5, np.float32(UNSENT))
-    return [np.ascontiguousarray(codes[: len(course), i]) for i, course in enumerate(courses)]
+        codes[:, t] = np.where(sent > 0, np.stack(made) > 0.5, np.float32(UNSENT))
+    return [Codes(*np.ascontiguousarray(codes[:, : len(course), i])) for i, course in enumerate(courses)]
 
 
 def windows(speech: NDArray[np.float32], frames: int) -> list[NDArray[np.float32]]:

@@ -89,11 +89,19 @@ def initial(engine: Engine) -> CoderState:
     return CoderState(engine.coder_state(), None, comfort, comfort, 0, every, (), 0)
 
 
-def play(state: CoderState, index: int, code: Array, bits: int, lag: int = 0) -> Steps[tuple[Array, CoderState]]:
-    """Frame `index` came, code [1, 64] of `bits` bits: log-mel [1, 80] to be heard, and the next state."""
+def play(
+    state: CoderState, index: int, code: Array, bits: int, lag: int = 0, second: Array | None = None
+) -> Steps[tuple[Array, CoderState]]:
+    """Frame `index` came, code [1, 64] of `bits` bits: log-mel [1, 80] to be heard, and the next state.
+
+    With a `second` description, [1, 64], what is heard is the mean of both; the state follows the first.
+    """
     state = yield from _healed(state)
     state = yield from _at(state, index)
     mel, following = yield CoderStep(state.state, code, state.sent)
+    if second is not None:
+        other, _ = yield CoderStep(state.state, second, state.sent)
+        mel = (mel + other) * np.float32(0.5)
     past, dirty = _grown(state, code)
     heard = mel if not lag else mel + np.float32(lag / LAG_STEPS) * (state.mel - mel)
     comfort = track_comfort(state.comfort, mel)

@@ -20,9 +20,9 @@ TRIED = 8
 #: Price of a flip that the encoder network finds unlikely, in nepers of error a neper of odds: likely codes keep the
 #: state where decoder and prior were trained.
 ODDS_PRICE = 0.005
-#: Errors in bands far below the frame's loudest weigh this much where no and where all bits are sent: few bits are for
-#: what is loud. Those at it weigh 1; middle and slope of the curve between, nepers.
-QUIET_WEIGHT, MIDDLE, SLOPE = (0.13, 0.4), 3.5, 0.8
+#: Errors in bands far below the frame's loudest weigh this much, those at it 1; middle and slope of the curve between,
+#: nepers.
+QUIET_WEIGHT, MIDDLE, SLOPE = 0.2, 3.5, 0.8
 
 
 def search_step(model: Bvrnn, mel: Tensor, sent: Tensor, code: Tensor, logit: Tensor, state: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ def search_step(model: Bvrnn, mel: Tensor, sent: Tensor, code: Tensor, logit: Te
     decoded = [F.elu(F.linear(latent[-1], first.weight[:, :hidden]) + from_state)]
     decoded += _activations(inner, decoded[0])
     made = last(decoded[-1])
-    weight = band_weight(mel, made, sent.mean(dim=1, keepdim=True))
+    weight = band_weight(mel, made)
     gradient = (weight * torch.sign(made - mel)) @ last.weight
     for layer, activation in zip(reversed(inner), reversed(decoded[1:]), strict=True):
         gradient = (gradient * _elu_slope(activation)) @ layer.weight
@@ -69,11 +69,10 @@ def _candidates(code: Tensor, change: Tensor, price: Tensor, promise: Tensor) ->
     return code[:, None] + flips * change[:, None], (flips * price[:, None]).sum(dim=2)
 
 
-def band_weight(mel: Tensor, made: Tensor, share: Tensor) -> Tensor:
-    """Weight of each band's error, [B, 80], with a `share` [B, 1] of the bits; the mean over bands is taken with it."""
-    quiet = QUIET_WEIGHT[0] + (QUIET_WEIGHT[1] - QUIET_WEIGHT[0]) * share
+def band_weight(mel: Tensor, made: Tensor) -> Tensor:
+    """Weight of each band's error, [B, 80]; the mean over bands is taken with it."""
     above = torch.maximum(mel, made) - mel.amax(dim=1, keepdim=True) + MIDDLE
-    return (quiet + (1 - quiet) * torch.sigmoid(above / SLOPE)) / mel.shape[1]
+    return (QUIET_WEIGHT + (1 - QUIET_WEIGHT) * torch.sigmoid(above / SLOPE)) / mel.shape[1]
 
 
 def _linear(layers: nn.Sequential) -> list[nn.Linear]:

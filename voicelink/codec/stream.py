@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from voicelink.audio.resampler import StreamResampler
 from voicelink.codec import decoding
-from voicelink.codec.bits import pack_code, sent_mask, unpack_code
+from voicelink.codec.bits import pack_code, sent_mask, unpack_code, unpack_second
 from voicelink.codec.compensation import Compensation, share
 from voicelink.codec.decoding import CoderState, Steps
+from voicelink.codec.descriptions import second_code
 from voicelink.codec.engine import Array, Engine
 from voicelink.codec.mel import INPUT_SCALE, PAD_LEFT, PAD_RIGHT, log_mel_frame
 from voicelink.codec.pauses import PauseDetector
@@ -36,7 +37,8 @@ _SHORTEST = PAD_RIGHT + FRAME_SAMPLES
 class Encoder:
     """One stream's encoder. `bits` a frame may be set at any time and holds from the next frame on; so may `rounds` of
     the encoder search (`codec.search`), which trade processor time for quality. With any, an encoder that
-    `compensates` also asks for what the vocoder would miss (`codec.compensation`; the harmonic one only).
+    `compensates` also asks for what the vocoder would miss (`codec.compensation`; the harmonic one only), and one that
+    `describes_twice`, which may be set at any time, gives each frame a second code (`codec.descriptions`).
 
     The first 256 samples before the stream are its reflection, as offline; `flush` reflects the end.
 
@@ -56,6 +58,7 @@ class Encoder:
     ) -> None:
         self._engine = engine
         self.rounds = rounds
+        self.describes_twice = False
         self._compensation = Compensation(engine) if compensates else None
         self._resampler = StreamResampler(sample_rate, SAMPLE_RATE_HZ) if sample_rate != SAMPLE_RATE_HZ else None
         self.bits = bits
@@ -137,8 +140,11 @@ class Encoder:
             return Pause(index, pauses.noise)
         if lacks is not None:
             mel = mel + share(self._bits) * lacks
-        code, _, self._state = self._engine.encode_step(mel[None], self._sent, self._state, self.rounds)
-        return pack_code(index, code[0], self._bits)
+        engine, given, rounds = self._engine, (self._sent, self._state), self.rounds
+        code, decoded, self._state = engine.encode_step(mel[None], *given, rounds)
+        twice = self.describes_twice and rounds
+        second = second_code(engine, mel[None], decoded, *given, rounds)[0] if twice else None
+        return pack_code(index, code[0], self._bits, second)
 
 
 class DecoderState(NamedTuple):
@@ -203,7 +209,10 @@ class Decoder:
         return self._sound(decoding.conceal(state.coder), state)
 
     def _decoded(self, frame: Frame, coder: CoderState, lag: int) -> Steps[tuple[Array, CoderState]]:
-        return decoding.play(coder, frame.index, unpack_code(frame)[None], frame.bits, lag)
+        second = unpack_second(frame)
+        return decoding.play(
+            coder, frame.index, unpack_code(frame)[None], frame.bits, lag, None if second is None else second[None]
+        )
 
     def _sound(
         self, steps: Steps[tuple[Array, CoderState]], state: DecoderState

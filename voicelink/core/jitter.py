@@ -167,8 +167,8 @@ class JitterBuffer:
             self._held[index] = (frame, now_ns)
             self._stats.frames_received += 1
             self.estimator.add(now_ns - frames_to_ns(index), now_ns)
-        elif known[0].bits < frame.bits:
-            self._held[index] = (frame, known[1])
+        else:
+            self._held[index] = (known[0].joined(frame), known[1])
         return known is None
 
     def _take_late(self, frame: Frame, now_ns: int) -> None:

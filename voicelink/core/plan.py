@@ -45,6 +45,11 @@ class Plan:
         return max((repeat.distance + repeat.frames for repeat in self.repeats), default=0)
 
     @property
+    def repeats_whole(self) -> bool:
+        """Whether frames are repeated with all their bits, so that second descriptions of them can be sent."""
+        return any(repeat.bits >= self.bits for repeat in self.repeats)
+
+    @property
     def packet_bytes(self) -> int:
         """Bytes of a packet on the wire, IPv4 and UDP headers counted."""
         code_bits = self.frames * self.bits + sum(r.frames * min(r.bits, self.bits) for r in self.repeats)

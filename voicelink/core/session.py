@@ -234,6 +234,11 @@ class Session:
         return most if self._media is None else min(most, self._media.plan.bits)
 
     @property
+    def sends_second(self) -> bool:
+        """Whether second descriptions of frames would be sent now (see `Frame`)."""
+        return self._media is not None and self._media.plan.repeats_whole
+
+    @property
     def plan(self) -> Plan | None:
         """What our packets hold now; None before the call."""
         return None if self._media is None else self._media.plan

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,9 @@ from voicelink.sim.replay import LOST_ENTRY
 from voicelink.sim.scenario import Scenario, scenario_from
 from voicelink.sim.trace import Trace
 from voicelink.units import SAMPLE_RATE_HZ, frames_to_ns
+
+if TYPE_CHECKING:
+    from voicelink.codec.courses import Codes
 
 Sound = NDArray[np.float32]
 
@@ -162,7 +165,7 @@ def find_opus(seed: int, seconds: float) -> dict[tuple[int, float, int], OpusSet
 
 # ---- helpers -------------------------------------------------------------------------------------
 @lru_cache(2)
-def _coded(seed: int, seconds: float, model_id: str, rounds: int) -> dict[bytes, Sound]:
+def _coded(seed: int, seconds: float, model_id: str, rounds: int) -> dict[bytes, Codes]:
     """Where codes of a seed's speech are kept, by course of bits: they are the same at every rate and loss."""
     return {}
 

@@ -37,9 +37,9 @@ CLOSE_TIMEOUT_S = 2.5
 class SessionDriver:
     """Runs one Session on a UDP socket of the running asyncio loop; `async with` closes it.
 
-    Threads: the machine is behind one lock. `send_frame`, `send_bits`, `pull_frame` and `stats` may be called from any
-    thread: they hold the lock for some microseconds and never wait for the network; what is to be sent is
-    sent by the loop, woken at once. All other methods belong to the loop's thread.
+    Threads: the machine is behind one lock. `send_frame`, `send_bits`, `sends_second`, `pull_frame` and `stats` may be
+    called from any thread: they hold the lock for some microseconds and never wait for the network; what is to be sent
+    is sent by the loop, woken at once. All other methods belong to the loop's thread.
     """
 
     def __init__(
@@ -158,6 +158,11 @@ class SessionDriver:
         """As Session.send_bits. Any thread."""
         with self._lock:
             return self._session.send_bits
+
+    def sends_second(self) -> bool:
+        """As Session.sends_second. Any thread."""
+        with self._lock:
+            return self._session.sends_second
 
     def pull_frame(self, *, quiet: bool = False) -> PlayoutDecision:
         """What to play in the next slot. Any thread. As Session.pull_frame (which sends nothing)."""

@@ -80,10 +80,10 @@ _PHASE_STEPS: Final = 1_000_000
 _PARTS: Final = 100
 _MAX_US: Final = (1 << 31) - 1
 #: A decision and a packet as they are noted in the innermost loop: one packed row each, of which the trace has columns.
-_SLOT: Final = Struct("<BBBHiii")
+_SLOT: Final = Struct("<BBBBHiii")
 _SLOT_FIELDS: Final = np.dtype(
     [
-        *(("kind", "u1"), ("bits", "u1"), ("lag", "u1"), ("held", "<u2")),
+        *(("kind", "u1"), ("bits", "u1"), ("lag", "u1"), ("second", "u1"), ("held", "<u2")),
         *(("index", "<i4"), ("target_us", "<i4"), ("level_us", "<i4")),
     ]
 )
@@ -245,7 +245,8 @@ class _End(Host):
             bits = self.session.send_bits
             if not bits or bits > self.bits:
                 bits = self.bits
-        frame = Pause(self._frame, noise) if noise else Frame(self._frame, bits, _PAYLOADS[bits])
+        second = _SECONDS[bits] if self.session.sends_second else b""
+        frame = Pause(self._frame, noise) if noise else Frame(self._frame, bits, _PAYLOADS[bits], second)
         self.session.send_frame(frame, self._scheduler.now_ns)
         self.send_out()
         self._sent_bits.append(bits)
@@ -264,10 +265,10 @@ class _End(Host):
 
     def _note(self, decision: PlayoutDecision, skips: int) -> int:
         """Record one decision; its kind."""
-        kind, index, bits, lag = WAIT, NO_FRAME, 0, 0
+        kind, index, bits, lag, second = WAIT, NO_FRAME, 0, 0, False
         if isinstance(decision, Play):
             kind, frame, lag = PLAY, decision.frame, decision.lag
-            index, bits = frame.index, frame.bits
+            index, bits, second = frame.index, frame.bits, bool(frame.second)
         elif isinstance(decision, (Conceal, ComfortNoise)):
             kind, index = CONCEAL if isinstance(decision, Conceal) else COMFORT, decision.index
             if kind == COMFORT:
@@ -282,7 +283,8 @@ class _End(Host):
         held, target_us, level_us = buffer.frames_held, buffer.estimator.target_ns // 1000, 0
         if buffer.level_ns is not None:
             level_us = buffer.level_ns // 1000
-        self._slots += _SLOT.pack(kind, bits, lag, held, index, target_us, level_us if level_us < _MAX_US else _MAX_US)
+        level_us = min(level_us, _MAX_US)
+        self._slots += _SLOT.pack(kind, bits, lag, second, held, index, target_us, level_us)
         return kind
 
     def _note_noise(self, decision: PlayoutDecision) -> None:
@@ -304,6 +306,7 @@ class _End(Host):
             slots["index"],
             slots["bits"],
             slots["lag"],
+            slots["second"],
             slots["target_us"],
             slots["level_us"],
             slots["held"],
@@ -339,4 +342,6 @@ def _text(event: Event) -> str:
     return f"{name}: {event.reason} {event.detail}".strip() if isinstance(event, Ended) else name
 
 
+#: Codes of each number of bits: any, and any other.
 _PAYLOADS: Final = [bytes((bits + 7) // 8) for bits in range(65)]
+_SECONDS: Final = [b"\x80" + payload[1:] for payload in _PAYLOADS]

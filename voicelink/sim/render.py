@@ -15,6 +15,7 @@ from voicelink.units import FRAME_SAMPLES, LAG_STEPS
 if TYPE_CHECKING:
     from voicelink.codec.api import Codec
     from voicelink.codec.batch import Stream
+    from voicelink.codec.courses import Codes
 
 FIRST, SECOND = 0, 1
 #: Decoded side by side; more streams gain little and take memory (0.4 MB a second each).
@@ -29,7 +30,7 @@ def render(
     progress: Callable[[float], None] | None = None,
     *,
     rounds: int = 0,
-    coded: dict[bytes, NDArray[np.float32]] | None = None,
+    coded: dict[bytes, Codes] | None = None,
 ) -> list[NDArray[np.float32]]:
     """What end `listener` heard in each of `traces`, float32 at 22 050 Hz, from the loudspeaker's start on.
 
@@ -48,11 +49,11 @@ def render(
     for first in range(0, len(traces), MAX_STREAMS):
         group = traces[first : first + MAX_STREAMS]
         courses = [_longest(traces, trace.ends[1 - listener].sent_bits, 1 - listener) for trace in group]
-        new = {course.tobytes(): course for course in courses if course.tobytes() not in coded}
-        coded |= dict(zip(new, encode_courses(codec, clip, list(new.values()), rounds), strict=True))
-        streams = [
-            _stream(trace.ends[listener], coded[course.tobytes()]) for trace, course in zip(group, courses, strict=True)
-        ]
+        twice = bool(rounds) and any(trace.ends[listener].second.any() for trace in group)
+        keys = [bytes([twice]) + course.tobytes() for course in courses]
+        new = {key: course for key, course in zip(keys, courses, strict=True) if key not in coded}
+        coded |= dict(zip(new, encode_courses(codec, clip, list(new.values()), rounds, twice=twice), strict=True))
+        streams = [_stream(trace.ends[listener], coded[key]) for trace, key in zip(group, keys, strict=True)]
         share = (first / len(traces), len(group) / len(traces))
         heard += decode_streams(codec, streams, _shifted(progress, *share))
     return heard
@@ -96,15 +97,16 @@ def _longest(traces: Sequence[Trace], bits: NDArray[np.uint8], speaker: int) -> 
     return found
 
 
-def _stream(end: EndTrace, codes: NDArray[np.float32]) -> Stream:
+def _stream(end: EndTrace, codes: Codes) -> Stream:
     """An end's decisions as steps of a decoder. A frame that was never sent (a damaged index) is passed over."""
     from voicelink.codec import batch  # noqa: PLC0415 (brings the codec)
 
     steps = np.array([getattr(batch, _STEPS[kind]) for kind in KINDS], np.uint8)[end.kind]
-    unknown = end.index >= len(codes)
+    unknown = end.index >= len(codes.first)
     steps[unknown & (steps == batch.PLAY)] = batch.CONCEAL
     steps[unknown & (steps == batch.SKIP)] = batch.HEAL
-    return batch.Stream(steps, end.index, end.bits, codes, end.lag, _noises(end) if end.noise else None)
+    noises = _noises(end) if end.noise else None
+    return batch.Stream(steps, end.index, end.bits, codes.first, end.lag, noises, codes.second, end.second)
 
 
 def _noises(end: EndTrace) -> list[bytes]:

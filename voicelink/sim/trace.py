@@ -34,7 +34,7 @@ NO_FRAME: Final = -1
 LOST, DROPPED, UNDERWAY = -1, -2, -3
 #: A block is handed to the loudspeaker one period before its first sample leaves it, as in a real call.
 OUTPUT_LATENCY_NS: Final = frames_to_ns(1)
-_FORMAT: Final = 3
+_FORMAT: Final = 4
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,8 @@ class EndTrace:
     """Bits of the frame played, skipped or healed with; 0 otherwise."""
     lag: NDArray[np.uint8]
     """How far what is heard of a PLAY lies before its frame, in 1/LAG_STEPS of a frame."""
+    second: NDArray[np.uint8]
+    """1 where the second description of the frame played came too, 0 elsewhere."""
     target_us: NDArray[np.int32]
     """Delay after the fastest frame that the jitter buffer aimed at."""
     level_us: NDArray[np.int32]
@@ -214,7 +216,7 @@ class Trace:
 
 # ---- helpers -------------------------------------------------------------------------------------
 _ARRAYS: Final = (
-    *("kind", "index", "bits", "lag", "target_us", "level_us", "held", "sent_bits"),
+    *("kind", "index", "bits", "lag", "second", "target_us", "level_us", "held", "sent_bits"),
     *("packet_sent_ns", "packet_came_ns", "packet_bytes", "packet_frame"),
 )
 
