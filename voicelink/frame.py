@@ -20,14 +20,16 @@ class Frame:
     """Frame `index` (media time since the stream's start) in `bits` bits.
 
     `payload` holds ceil(bits / 8) bytes: the first bit is the most significant of byte 0, unused low
-    bits of the last byte are zero. `second` may hold as many: another code of the same frame, worth as much alone and
-    more together with the first (`codec/descriptions.py`). Raises ValueError where they do not fit each other.
+    bits of the last byte are zero. `second` may hold as many: another code of the same frame, which tells more together
+    with the first (`codec/descriptions.py`); `is_second` where that one alone is known, in `payload`. Raises ValueError
+    where they do not fit each other.
     """
 
     index: int
     bits: int
     payload: bytes
     second: bytes = b""
+    is_second: bool = False
 
     def __post_init__(self) -> None:
         bits, payload = self.bits, self.payload
@@ -51,12 +53,13 @@ class Frame:
         return Frame(self.index, bits, bytes(kept))
 
     def joined(self, other: Frame) -> Frame:
-        """What two copies of a frame tell together: the one of more bits, or both where they are two descriptions."""
+        """What two copies of a frame tell together: the one of more bits, or both where one is a second description."""
         if other.bits != self.bits:
             return max(self, other, key=lambda frame: frame.bits)
-        if other.payload == self.payload or self.second:
-            return self
-        return Frame(self.index, self.bits, self.payload, other.payload)
+        first, second = (other, self) if self.is_second else (self, other)
+        if first.second or first.is_second or not second.is_second or first.payload == second.payload:
+            return first
+        return Frame(self.index, self.bits, first.payload, second.payload)
 
 
 @dataclass(frozen=True, slots=True)

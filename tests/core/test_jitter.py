@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -341,16 +342,17 @@ def test_new_bounds_act_at_once() -> None:
 
 def test_a_second_description_that_comes_before_the_slot_is_played_along() -> None:
     buffer = JitterBuffer(fixed(0), Stats())
-    others = [Frame(i, frame(i).bits, bytes(len(frame(i).payload))) for i in range(4)]
+    others = [Frame(i, frame(i).bits, bytes(len(frame(i).payload)), is_second=True) for i in range(6)]
     buffer.insert([frame(0), frame(1)], [], 0)
     buffer.insert([frame(2)], [others[1], frame(0)], 1)  # of 0 a plain copy
-    buffer.insert([frame(4)], [others[3]], 2)  # 3 is lost
-    made = [buffer.pull(frames_to_ns(4 + i)) for i in range(4)]
-    buffer.insert([frame(5)], [others[2]], frames_to_ns(8))  # too late: it was played
-    made += [buffer.pull(frames_to_ns(8 + i)) for i in range(2)]
+    buffer.insert([frame(5)], [others[3], others[4]], 2)  # 3 and 4 are lost
+    buffer.insert([frame(6)], [others[5], frame(3)], 3)  # ... and 3 comes after its second description
+    made = [buffer.pull(frames_to_ns(6 + i)) for i in range(5)]
+    buffer.insert([frame(7)], [others[2]], frames_to_ns(11))  # too late: it was played
+    made += [buffer.pull(frames_to_ns(11 + i)) for i in range(3)]
     heard = [d.frame for d in made if isinstance(d, (Play, Skip))]
-    assert heard == [frame(0), frame(1).joined(others[1]), frame(2), others[3], frame(4), frame(5)]
-    assert heard[1].second == others[1].payload
+    both = [replace(frame(i), second=others[i].payload) for i in range(6)]
+    assert heard == [frame(0), both[1], frame(2), both[3], others[4], both[5], frame(6), frame(7)]
     assert not any(isinstance(d, Heal) for d in made)
 
 

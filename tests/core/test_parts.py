@@ -115,12 +115,15 @@ def test_frames_from_further_back_are_repeated_in_blocks() -> None:
     assert (bare.blocks, len(bare.frames)) == ((), 1)
 
 
-def test_every_other_whole_copy_is_the_second_description() -> None:
+def test_the_first_of_two_whole_copies_is_the_second_description() -> None:
     sender = Sender(Plan(32, 1, (Repeat(0, 1, 64), Repeat(1, 1, 32), Repeat(2, 1, 31))))
-    assert sender.plan.repeats_whole
-    assert not Plan(32, 1, (Repeat(0, 1, 31),)).repeats_whole
+    assert sender.plan.repeats_twice
+    for repeats in ((Repeat(0, 1, 64),), (Repeat(0, 1, 32), Repeat(1, 1, 31)), (Repeat(0, 1, 31), Repeat(1, 1, 32))):
+        assert not Plan(32, 1, repeats).repeats_twice
     described = [replace(frame(i), second=bytes([i]) * 4) for i in range(5)]
-    packet = [p for f in described for p in sender.push(f)][-1]
+    packets = [p for f in described for p in sender.push(f)]
+    assert packets[1].blocks == (Block(0, 32, (described[0].payload,)),)  # alone it would be: there is no other block
+    packet = packets[-1]
     assert packet.frames == (described[4].payload,)
     assert [block.frames for block in packet.blocks] == [
         (described[3].second,),
@@ -131,12 +134,15 @@ def test_every_other_whole_copy_is_the_second_description() -> None:
 
 def test_what_copies_of_a_frame_tell_together() -> None:
     whole = frame(3, 16)
-    coarse, other = whole.truncated(9), Frame(3, 16, b"xy")
+    coarse, other = whole.truncated(9), Frame(3, 16, b"xy", is_second=True)
     assert whole.joined(coarse) == coarse.joined(whole) == whole
     assert whole.joined(whole) == whole
     both = whole.joined(other)
-    assert both == replace(whole, second=other.payload)
-    assert both.joined(whole) == both.joined(other) == both.joined(coarse) == both
+    assert both == other.joined(whole) == replace(whole, second=other.payload)
+    assert other.joined(other) == other
+    assert whole.joined(replace(whole, is_second=True)) == replace(whole, is_second=True).joined(whole) == whole
+    assert whole.joined(replace(other, is_second=False)) == whole  # two first ones: a damaged sender
+    assert both.joined(whole) == both.joined(other) == other.joined(both) == both.joined(coarse) == both
     assert both.truncated(16) == both
     assert both.truncated(9) == coarse
     assert coarse.joined(both) == both

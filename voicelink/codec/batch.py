@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 #: Steps. PAUSE: silence for half a slot, the decoder stands still; the others as the methods of `stream.Decoder`. SKIP
 #: and HEAL make no sound and fill no slot.
 PAUSE, PLAY, CONCEAL, STRETCH, SKIP, COMFORT, HEAL = range(7)
+#: Which descriptions of a frame came (see `codec/descriptions.py`).
+FIRST_CAME, BOTH_CAME, SECOND_CAME = range(3)
 PAUSE_SAMPLES: Final = FRAME_SAMPLES // 2
 #: Frames that the vocoder takes at a time.
 _CHUNK: Final = 16
@@ -55,10 +57,10 @@ class Stream:
     """[n]; how far what is heard of a frame played lies before it; None for nowhere."""
     noise: Sequence[bytes] | None = None
     """[n]; what the sender told of its background, for steps of comfort noise; b"" for nothing; None for never."""
-    seconds: Array | None = None
+    second_codes: Array | None = None
     """[frames, 64]; second descriptions; None for none."""
-    second: NDArray[np.uint8] | None = None
-    """[n]; 1 where the second description of a frame played came too; None for nowhere."""
+    came: NDArray[np.uint8] | None = None
+    """[n]; which description of the frame came: FIRST_CAME, BOTH_CAME or SECOND_CAME; None for the first everywhere."""
 
 
 def decode_streams(codec: Codec, streams: Sequence[Stream], progress: Progress | None = None) -> list[Array]:
@@ -109,21 +111,23 @@ def _performed(engine: Engine, stream: Stream, mels: list[Array]) -> Steps[None]
     state = decoding.initial(engine)
     lags = stream.lag if stream.lag is not None else np.zeros(len(stream.steps), np.uint8)
     noises = stream.noise if stream.noise is not None else [b""] * len(stream.steps)
-    seconds = stream.seconds if stream.second is not None else None
-    both = stream.second if stream.second is not None else np.zeros(len(stream.steps), np.uint8)
-    columns = (stream.steps.tolist(), stream.frame.tolist(), stream.bits.tolist(), lags.tolist(), noises, both.tolist())
-    for kind, index, bits, lag, noise, two in zip(*columns, strict=True):
+    came, others = stream.came, stream.second_codes
+    if came is None or others is None:
+        came, others = np.zeros(len(stream.steps), np.uint8), stream.codes
+    columns = (stream.steps.tolist(), stream.frame.tolist(), stream.bits.tolist(), lags.tolist(), noises, came.tolist())
+    for kind, index, bits, lag, noise, which in zip(*columns, strict=True):
+        codes = others if which == SECOND_CAME else stream.codes
         if kind in (PLAY, SKIP):
-            second = _code(seconds, index, bits) if two and seconds is not None else None
-            mel, state = yield from decoding.play(state, index, _code(stream.codes, index, bits), bits, lag, second)
+            second = _code(others, index, bits) if kind == PLAY and which == BOTH_CAME else None
+            mel, state = yield from decoding.play(state, index, _code(codes, index, bits), bits, lag, second)
         elif kind == CONCEAL:
             mel, state = yield from decoding.conceal(state)
         elif kind == STRETCH:
             mel, state = yield from decoding.stretch(state)
         elif kind == COMFORT:
             mel, state = yield from decoding.comfort_noise(state, index, noise)
-        elif kind == HEAL and index < len(stream.codes):
-            state = decoding.heal(state, index, _code(stream.codes, index, bits))
+        elif kind == HEAL and index < len(codes):
+            state = decoding.heal(state, index, _code(codes, index, bits))
         if kind not in (PAUSE, SKIP, HEAL):
             mels.append(mel)
 

@@ -16,8 +16,8 @@ UNSENT: Final = 0.5
 
 def pack_code(index: int, code: NDArray[np.float32], bits: int, second: NDArray[np.float32] | None = None) -> Frame:
     """First `bits` values of a code of zeros and ones, float32 [64], as frame `index`; likewise a second one of it."""
-    codes = [np.packbits(given[:bits] > 0.5).tobytes() for given in (code, second) if given is not None]
-    return Frame(index, bits, *codes)
+    payload, other = (b"" if given is None else np.packbits(given[:bits] > 0.5).tobytes() for given in (code, second))
+    return Frame(index, bits, payload, other)
 
 
 def unpack_code(frame: Frame) -> NDArray[np.float32]:

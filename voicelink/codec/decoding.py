@@ -94,7 +94,8 @@ def play(
 ) -> Steps[tuple[Array, CoderState]]:
     """Frame `index` came, code [1, 64] of `bits` bits: log-mel [1, 80] to be heard, and the next state.
 
-    With a `second` description, [1, 64], what is heard is the mean of both; the state follows the first.
+    With a `second` description, [1, 64], what is heard is the mean of both; the state follows the first. (A second one
+    alone is decoded as if it were the first, which leaves the state a little off the sender's.)
     """
     state = yield from _healed(state)
     state = yield from _at(state, index)

@@ -1,11 +1,12 @@
 """Second descriptions: where a frame is sent twice with all its bits, the second code is another one.
 
-Two equal copies tell no more than one. Here the encoder looks for a second code of the same frame, from the same state,
-that leaves out what the first one got wrong, by part. Each alone is worth as much as the other; a decoder that has both
-takes the mean of their log-mels, which lies nearer (multiple description coding: Goyal, IEEE Signal Processing Magazine
-18, 2001). The recurrence follows the first code that came, as without, so nothing else changes, and a decoder that does
-not know of this takes the second code for a copy. It is part of the encoder search: the network's own code of the
-target would be the same but for a few bits.
+Equal copies tell no more than one. Here the encoder looks for a second code of the same frame, from the same state,
+that makes up for part of what the first one got wrong. It decodes as near to the frame as the first does; a decoder
+that has both takes the mean of their log-mels, which lies nearer (multiple description coding: Goyal, IEEE Signal
+Processing Magazine 18, 2001). The recurrence follows the first code, so nothing else changes. Where the second one
+alone arrives, it is decoded instead, but then the decoder's state is a little off the sender's, and the frames after
+it are worse. So it is sent only where another whole copy of the frame follows. It is part of the encoder search: the
+network's own code of the target would be the same but for a few bits.
 
 `docs/training.md` tells what it gives.
 """

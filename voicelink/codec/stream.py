@@ -29,7 +29,7 @@ from voicelink.units import FRAME_SAMPLES, MAX_BITS_PER_FRAME, SAMPLE_RATE_HZ, W
 SEARCH_ROUNDS: Final = 2
 #: A call must keep time on half a core, so unless asked otherwise (`--search`) its encoder takes the network's own
 #: codes, as do simulated calls. Each round of the search costs another 1 ms a frame (a tenth of a core), and hearing
-#: the vocoder beforehand, which goes with any, 2 ms.
+#: the vocoder beforehand, which goes with any, 2 ms; second descriptions cost the encoder and the rounds once more.
 CALL_SEARCH_ROUNDS: Final = 0
 _SHORTEST = PAD_RIGHT + FRAME_SAMPLES
 
@@ -192,7 +192,8 @@ class Decoder:
 
     def skip(self, frame: Frame) -> None:
         """Decode a frame that is not heard; no slot is filled."""
-        _, coder = decoding.run(self._engine, self._decoded(frame, self.state.coder, 0))
+        steps = decoding.play(self.state.coder, frame.index, unpack_code(frame)[None], frame.bits)
+        _, coder = decoding.run(self._engine, steps)
         self.state = self.state._replace(coder=coder)
 
     def heal(self, frame: Frame) -> None:

@@ -158,9 +158,12 @@ class Media:
 def _earlier(packet: MediaPacket, first: int) -> list[Frame]:
     """Frames of the blocks of a packet whose first new frame is `first`."""
     frames = []
-    for block in packet.blocks:
+    for number, block in enumerate(packet.blocks):
         at = first - block.distance - len(block.frames)
-        frames += [Frame(at + i, block.bits, payload) for i, payload in enumerate(block.frames) if at + i >= 0]
+        # Of several blocks the first may hold second descriptions. Where it does not, they are copies like others.
+        second = not number and len(packet.blocks) > 1
+        codes = [(at + i, payload) for i, payload in enumerate(block.frames) if at + i >= 0]
+        frames += [Frame(index, block.bits, payload, is_second=second) for index, payload in codes]
     return frames
 
 

@@ -45,9 +45,12 @@ class Plan:
         return max((repeat.distance + repeat.frames for repeat in self.repeats), default=0)
 
     @property
-    def repeats_whole(self) -> bool:
-        """Whether frames are repeated with all their bits, so that second descriptions of them can be sent."""
-        return any(repeat.bits >= self.bits for repeat in self.repeats)
+    def repeats_twice(self) -> bool:
+        """Whether frames are repeated twice with all their bits: then the first repetition can be a second description.
+
+        Not where it would be the only one: alone it leaves a decoder's state a little off.
+        """
+        return len(self.repeats) > 1 and all(repeat.bits >= self.bits for repeat in self.repeats[:2])
 
     @property
     def packet_bytes(self) -> int:

@@ -112,17 +112,18 @@ class Sender:
 
     def _blocks(self, repeats: tuple[Repeat, ...]) -> tuple[Block, ...]:
         """What there is of the frames to be repeated before those of the bundle."""
-        history, made = self._history, []
-        for number, repeat in enumerate(repeats):
+        history, made = self._history, list[Block]()
+        twice = self.plan.repeats_twice and len(history) > repeats[1].distance
+        for repeat in repeats:
             end = len(history) - repeat.distance
             frames = [history[i] for i in range(max(0, end - repeat.frames), end)]
             if frames:
                 bits = min(repeat.bits, *(f.bits for f in frames))
-                codes = [_copy(f, bits, second=number % 2 == 0) for f in frames]
+                codes = [_copy(f, bits, second=twice and not made) for f in frames]
                 made.append(Block(repeat.distance, bits, tuple(codes)))
         return tuple(made)
 
 
 def _copy(frame: Frame, bits: int, *, second: bool) -> bytes:
-    """What is sent of a frame again: its `second` description in every other whole copy, where it has one."""
+    """What is sent of a frame again; a `second` description, where it has one, only instead of a whole copy."""
     return frame.second if second and frame.second and bits == frame.bits else frame.truncated(bits).payload

@@ -236,7 +236,7 @@ class Session:
     @property
     def sends_second(self) -> bool:
         """Whether second descriptions of frames would be sent now (see `Frame`)."""
-        return self._media is not None and self._media.plan.repeats_whole
+        return self.send_bits > 0 and self._media is not None and self._media.plan.repeats_twice
 
     @property
     def plan(self) -> Plan | None:

@@ -83,7 +83,7 @@ _MAX_US: Final = (1 << 31) - 1
 _SLOT: Final = Struct("<BBBBHiii")
 _SLOT_FIELDS: Final = np.dtype(
     [
-        *(("kind", "u1"), ("bits", "u1"), ("lag", "u1"), ("second", "u1"), ("held", "<u2")),
+        *(("kind", "u1"), ("bits", "u1"), ("lag", "u1"), ("came", "u1"), ("held", "<u2")),
         *(("index", "<i4"), ("target_us", "<i4"), ("level_us", "<i4")),
     ]
 )
@@ -265,16 +265,16 @@ class _End(Host):
 
     def _note(self, decision: PlayoutDecision, skips: int) -> int:
         """Record one decision; its kind."""
-        kind, index, bits, lag, second = WAIT, NO_FRAME, 0, 0, False
+        kind, index, bits, lag, came = WAIT, NO_FRAME, 0, 0, 0
         if isinstance(decision, Play):
             kind, frame, lag = PLAY, decision.frame, decision.lag
-            index, bits, second = frame.index, frame.bits, bool(frame.second)
+            index, bits, came = frame.index, frame.bits, _came(frame)
         elif isinstance(decision, (Conceal, ComfortNoise)):
             kind, index = CONCEAL if isinstance(decision, Conceal) else COMFORT, decision.index
             if kind == COMFORT:
                 self._note_noise(decision)
         elif isinstance(decision, (Skip, Heal)):
-            kind, index, bits = HEAL, decision.frame.index, decision.frame.bits
+            kind, index, bits, came = HEAL, decision.frame.index, decision.frame.bits, _came(decision.frame)
             if isinstance(decision, Skip):
                 kind = SKIP if skips < _MAX_SKIPS else PLAY
         elif isinstance(decision, Stretch):
@@ -284,7 +284,7 @@ class _End(Host):
         if buffer.level_ns is not None:
             level_us = buffer.level_ns // 1000
         level_us = min(level_us, _MAX_US)
-        self._slots += _SLOT.pack(kind, bits, lag, second, held, index, target_us, level_us)
+        self._slots += _SLOT.pack(kind, bits, lag, came, held, index, target_us, level_us)
         return kind
 
     def _note_noise(self, decision: PlayoutDecision) -> None:
@@ -306,7 +306,7 @@ class _End(Host):
             slots["index"],
             slots["bits"],
             slots["lag"],
-            slots["second"],
+            slots["came"],
             slots["target_us"],
             slots["level_us"],
             slots["held"],
@@ -342,6 +342,12 @@ def _text(event: Event) -> str:
     return f"{name}: {event.reason} {event.detail}".strip() if isinstance(event, Ended) else name
 
 
-#: Codes of each number of bits: any, and any other.
+def _came(frame: Frame) -> int:
+    """Which descriptions of a frame came, as `EndTrace.came` tells it."""
+    return 1 if frame.second else 2 if frame.payload[0] & _SECOND_MARK else 0
+
+
+#: Codes of each number of bits, and their second descriptions: any other, which the first bit tells from them.
+_SECOND_MARK: Final = 0x80
 _PAYLOADS: Final = [bytes((bits + 7) // 8) for bits in range(65)]
-_SECONDS: Final = [b"\x80" + payload[1:] for payload in _PAYLOADS]
+_SECONDS: Final = [bytes([_SECOND_MARK]) + payload[1:] for payload in _PAYLOADS]

@@ -39,7 +39,7 @@ def render(
     It is coded once for each course of bitrates among the traces; then all traces are decoded together, with the
     codec's own concealment. Fast with the engine "torch" (it batches), slow with "onnx" (one call after another).
     `progress` hears the share done, 0..1. `rounds` of the encoder search look for better codes (calls: `--search`).
-    `coded` keeps codes by course from one rendering of the same clip, codec and rounds to the next.
+    `coded` keeps codes from one rendering of the same clip, codec and rounds to the next.
     """
     from voicelink.codec.batch import decode_streams  # noqa: PLC0415 (brings the codec)
     from voicelink.codec.courses import encode_courses  # noqa: PLC0415
@@ -49,7 +49,7 @@ def render(
     for first in range(0, len(traces), MAX_STREAMS):
         group = traces[first : first + MAX_STREAMS]
         courses = [_longest(traces, trace.ends[1 - listener].sent_bits, 1 - listener) for trace in group]
-        twice = bool(rounds) and any(trace.ends[listener].second.any() for trace in group)
+        twice = bool(rounds) and any(trace.ends[listener].came.any() for trace in group)
         keys = [bytes([twice]) + course.tobytes() for course in courses]
         new = {key: course for key, course in zip(keys, courses, strict=True) if key not in coded}
         coded |= dict(zip(new, encode_courses(codec, clip, list(new.values()), rounds, twice=twice), strict=True))
@@ -106,7 +106,7 @@ def _stream(end: EndTrace, codes: Codes) -> Stream:
     steps[unknown & (steps == batch.PLAY)] = batch.CONCEAL
     steps[unknown & (steps == batch.SKIP)] = batch.HEAL
     noises = _noises(end) if end.noise else None
-    return batch.Stream(steps, end.index, end.bits, codes.first, end.lag, noises, codes.second, end.second)
+    return batch.Stream(steps, end.index, end.bits, codes.first, end.lag, noises, codes.second, end.came)
 
 
 def _noises(end: EndTrace) -> list[bytes]:

@@ -78,8 +78,8 @@ class EndTrace:
     """Bits of the frame played, skipped or healed with; 0 otherwise."""
     lag: NDArray[np.uint8]
     """How far what is heard of a PLAY lies before its frame, in 1/LAG_STEPS of a frame."""
-    second: NDArray[np.uint8]
-    """1 where the second description of the frame played came too, 0 elsewhere."""
+    came: NDArray[np.uint8]
+    """Which descriptions of the frame played, skipped or healed with came: 0 the first, 1 both, 2 the second alone."""
     target_us: NDArray[np.int32]
     """Delay after the fastest frame that the jitter buffer aimed at."""
     level_us: NDArray[np.int32]
@@ -216,7 +216,7 @@ class Trace:
 
 # ---- helpers -------------------------------------------------------------------------------------
 _ARRAYS: Final = (
-    *("kind", "index", "bits", "lag", "second", "target_us", "level_us", "held", "sent_bits"),
+    *("kind", "index", "bits", "lag", "came", "target_us", "level_us", "held", "sent_bits"),
     *("packet_sent_ns", "packet_came_ns", "packet_bytes", "packet_frame"),
 )
 
