@@ -19,6 +19,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
@@ -42,11 +43,18 @@ from voicelink.core.plan import Plan
 from voicelink.core.session import Session
 from voicelink.core.silence import MOST_KEPT
 from voicelink.core.stats import Stats
-from voicelink.frame import Pause
+from voicelink.frame import Frame, Pause
 from voicelink.units import HEAL_FRAMES, LAG_STEPS, NS_PER_MS, NS_PER_S, frames_to_ns
 from voicelink.wire.media import MAX_BLOCKS, MAX_DISTANCE
 
 MOST_DELAY_NS = 2 * NS_PER_S
+
+
+def _copy(index: int, bits: int) -> Frame:
+    """A coarser copy of a frame, or for some numbers of bits its second description."""
+    if bits % 3:
+        return frame(index, 1 + bits // 2)
+    return Frame(index, bits, frame(index + 1, bits).payload, is_second=True)
 
 
 class Checked:
@@ -66,7 +74,7 @@ class Checked:
     # ---- events ----------------------------------------------------------------------------------
     def insert(self, first: int, count: int, old: int, bits: int, spurt: bool) -> None:
         new = [frame(first + i, bits) for i in range(count)]
-        before = [frame(first - i, 1 + bits // 2) for i in range(min(old, first), 0, -1)]
+        before = [_copy(first - i, bits) for i in range(min(old, first), 0, -1)]
         self.buffer.insert(new, before, self.now_ns, talk_spurt_start=spurt)
         self.newest = max(self.newest, first + count - 1)
 
@@ -103,6 +111,7 @@ class Checked:
         if isinstance(decision, (Play, Skip)):
             assert decision.frame.index > self.last_played, decision
             self.last_played = decision.frame.index
+            assert not (decision.frame.second and decision.frame.is_second), decision
         if isinstance(decision, Play):
             assert 0 <= decision.lag < LAG_STEPS
         if isinstance(decision, Heal):
@@ -237,6 +246,8 @@ def run_random_session(events: int, number: int) -> None:
         if what < 0.35:
             silent = rng.random() < (0.9 if index[address] // 40 % 4 == 0 else 0.0)
             spoken = frame(index[address], session.send_bits or 8)
+            if session.sends_second:
+                spoken = replace(spoken, second=frame(spoken.index + 1, spoken.bits).payload)
             session.send_frame(Pause(spoken.index, bytes(8)) if silent else spoken, now_ns)
             index[address] += rng.choice((1, 1, 1, 1, rng.randint(1, 20)))
         elif what < 0.355:
