@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voicelink.codec.engine import Array, Engine
-from voicelink.codec.excitation import BINS, SEGMENT_SAMPLES, WINDOW, initial_excitation, make_segment
-from voicelink.codec.mel import MAX_HZ, N_MELS, PAD_LEFT, hz_to_mel, mel_to_hz
+from voicelink.codec.excitation import SEGMENT_SAMPLES, WINDOW, initial_excitation, make_segment
+from voicelink.codec.mel import PAD_LEFT, band_shares, mel_edges_hz
 from voicelink.codec.vocoder import spectrum_step
-from voicelink.units import MAX_BITS_PER_FRAME, SAMPLE_RATE_HZ
+from voicelink.units import MAX_BITS_PER_FRAME
 
 Samples = NDArray[np.float64]
 
@@ -70,11 +70,8 @@ def band_levels(segment: Samples) -> Samples:
 def _third_octaves() -> tuple[Samples, Samples]:
     """Which part of each bin lies in a band, [257, 18]; and bands interpolated to mel bands, [18, 80]."""
     centre_hz = LOWEST_HZ * 2 ** (np.arange(BANDS) / 3)
-    low_hz, high_hz = centre_hz * 2 ** (-1 / 6), centre_hz * 2 ** (1 / 6)
-    bin_hz = SAMPLE_RATE_HZ / SEGMENT_SAMPLES
-    edge_hz = (np.arange(BINS) - 0.5)[:, None] * bin_hz
-    bank = np.clip(np.minimum(edge_hz + bin_hz, high_hz) - np.maximum(edge_hz, low_hz), 0, None) / bin_hz
-    mel_hz = mel_to_hz(np.linspace(0.0, float(hz_to_mel(np.array(MAX_HZ))), N_MELS + 2))[1:-1]
+    bank = band_shares(centre_hz * 2 ** (-1 / 6), centre_hz * 2 ** (1 / 6), SEGMENT_SAMPLES)
+    mel_hz = mel_edges_hz()[1:-1]
     knots_hz = np.concatenate([[RUMBLE_HZ], centre_hz])
     to_mel = [np.interp(np.log(mel_hz), np.log(knots_hz), one) for one in np.eye(BANDS + 1)[1:]]
     return bank, np.stack(to_mel)

@@ -47,12 +47,27 @@ def mel_filter_bank(
 ) -> NDArray[np.float32]:
     """Triangular filters of unit area (Slaney norm), float32 [n_mels, n_fft // 2 + 1]."""
     bin_hz = np.linspace(0.0, rate_hz / 2, n_fft // 2 + 1)
-    top_mel = hz_to_mel(np.array(max_hz))
-    edges_hz = mel_to_hz(np.linspace(0.0, float(top_mel), n_mels + 2))
+    edges_hz = mel_edges_hz(n_mels, max_hz)
     rising = (bin_hz - edges_hz[:-2, None]) / np.diff(edges_hz)[:-1, None]
     falling = (edges_hz[2:, None] - bin_hz) / np.diff(edges_hz)[1:, None]
     triangles = np.maximum(0.0, np.minimum(rising, falling))
     return (triangles * (2.0 / (edges_hz[2:] - edges_hz[:-2]))[:, None]).astype(np.float32)
+
+
+def mel_edges_hz(n_mels: int = N_MELS, max_hz: float = MAX_HZ) -> NDArray[np.float64]:
+    """Where the triangles begin, peak and end, [n_mels + 2]: filter i peaks at edge i + 1."""
+    return mel_to_hz(np.linspace(0.0, float(hz_to_mel(np.array(max_hz))), n_mels + 2))
+
+
+def band_shares(
+    low_hz: NDArray[np.float64], high_hz: NDArray[np.float64], n_fft: int, rate_hz: int = SAMPLE_RATE_HZ
+) -> NDArray[np.float64]:
+    """Which part of each bin's width lies in a band, [n_fft // 2 + 1, bands], for bands from `low_hz` to `high_hz`."""
+    bin_hz = rate_hz / n_fft
+    edge_hz = (np.arange(n_fft // 2 + 1) - 0.5)[:, None] * bin_hz
+    shared_hz = np.minimum(edge_hz + bin_hz, high_hz) - np.maximum(edge_hz, low_hz)
+    shares: NDArray[np.float64] = np.clip(shared_hz, 0, None) / bin_hz
+    return shares
 
 
 _WINDOW = (0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(WINDOW_SAMPLES) / WINDOW_SAMPLES)).astype(np.float32)

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from voicelink.codec.mel import band_shares
 from voicelink.units import SAMPLE_RATE_HZ
 
 #: Samples of 22.05 kHz are analysed with the measures' own window lengths, zero-padded to this.
@@ -161,9 +162,7 @@ def _bin_hz() -> NDArray[np.float64]:
 
 def _band_matrix(edges_hz: NDArray[np.float64]) -> NDArray[np.float64]:
     """[bins, bands]: which part of each bin's width lies in a band."""
-    half = SAMPLE_RATE_HZ / N_FFT / 2
-    low, high = _bin_hz()[:, None] - half, _bin_hz()[:, None] + half
-    return (np.minimum(high, edges_hz[1:]) - np.maximum(low, edges_hz[:-1])).clip(min=0) / (2 * half)
+    return band_shares(edges_hz[:-1], edges_hz[1:], N_FFT)
 
 
 def _wide_band_filter(hz: NDArray[np.float64]) -> NDArray[np.float64]:
