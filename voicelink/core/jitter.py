@@ -30,7 +30,7 @@ from typing import Final
 from voicelink.core.delay import DelayEstimator
 from voicelink.core.events import ComfortNoise, Conceal, Heal, Play, PlayoutDecision, Skip, Stretch, Wait
 from voicelink.core.silence import Silence
-from voicelink.core.stats import INTERRUPTION_MS, Stats
+from voicelink.core.stats import Stats
 from voicelink.core.timescale import TimeScale
 from voicelink.frame import Frame
 from voicelink.units import HEAL_FRAMES, NS_PER_MS, frames_to_ns, ns_to_frames
@@ -58,9 +58,6 @@ TOLERATED_NS: Final = FRAME_NS // 2
 #: All packets late for so long while nothing can be played, and at least so many: the position is set anew.
 ALL_LATE_NS: Final = 200 * NS_PER_MS
 ALL_LATE_PACKETS: Final = 3
-INTERRUPTION_FRAMES: Final = ns_to_frames(INTERRUPTION_MS * NS_PER_MS) + 1
-#: From here on a concealed slot is comfort noise alone (`codec/concealment.py`: 9 frames held, 12 of fading).
-SILENT_FRAMES: Final = 22
 MISSING_KEPT: Final = 1024
 #: Whole frames left out in one slot at most, where new bounds are to act at once.
 MOST_SKIPS: Final = 3
@@ -377,14 +374,8 @@ class JitterBuffer:
 
     def _conceal(self, index: int) -> Conceal:
         self._run += 1
-        stats, run = self._stats, self._run
-        stats.frames_concealed += 1
-        stats.concealment_events += run == 1
-        stats.frames_concealed_silent += run >= SILENT_FRAMES
-        stats.interruption_count += run == INTERRUPTION_FRAMES
-        if run >= INTERRUPTION_FRAMES:
-            stats.frames_interrupted += INTERRUPTION_FRAMES if run == INTERRUPTION_FRAMES else 1
-        return Conceal(index, run)
+        self._stats.conceal(self._run)
+        return Conceal(index, self._run)
 
     def _jump(self, above_ns: int) -> int:
         """Drop a surplus that would take too long to work off; returns what is left of it."""

@@ -6,10 +6,13 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from voicelink.units import IP_UDP_HEADER_BYTES, NS_PER_MS, NS_PER_S
+from voicelink.units import IP_UDP_HEADER_BYTES, NS_PER_MS, NS_PER_S, ns_to_frames
 
 #: NetEq's kInterruptionLenMs: a concealment at least this long is an interruption.
 INTERRUPTION_MS = 150
+INTERRUPTION_FRAMES = ns_to_frames(INTERRUPTION_MS * NS_PER_MS) + 1
+#: From here on a concealed slot is comfort noise alone (`codec/concealment.py`: 9 frames held, 12 of fading).
+SILENT_FRAMES = 22
 _STEP_NS = NS_PER_MS // 10
 
 
@@ -125,6 +128,15 @@ class Stats:
     """Interarrival jitter (RFC 3550 section 6.4.1)."""
     connected_ns: int = 0
     """How long the call has been connected."""
+
+    def conceal(self, run: int) -> None:
+        """Count a concealed slot, the `run`-th in a row (1, 2, ...)."""
+        self.frames_concealed += 1
+        self.concealment_events += run == 1
+        self.frames_concealed_silent += run >= SILENT_FRAMES
+        self.interruption_count += run == INTERRUPTION_FRAMES
+        if run >= INTERRUPTION_FRAMES:
+            self.frames_interrupted += INTERRUPTION_FRAMES if run == INTERRUPTION_FRAMES else 1
 
     @property
     def target_ms(self) -> float:
