@@ -15,6 +15,10 @@ from voicelink.units import MAX_BITS_PER_FRAME
 NOISE_BYTES: Final = 8
 
 
+#: Which descriptions of a frame came, as traces of calls and what is rendered from them number it.
+FIRST_CAME, BOTH_CAME, SECOND_CAME = range(3)
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """Frame `index` (media time since the stream's start) in `bits` bits.

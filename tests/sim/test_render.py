@@ -17,7 +17,7 @@ from voicelink.codec.bits import unpack_code
 from voicelink.codec.courses import encode_courses
 from voicelink.codec.stream import CALL_SEARCH_ROUNDS
 from voicelink.core.events import ComfortNoise, Conceal, Heal, Play, PlayoutDecision, Skip, Stretch, Wait
-from voicelink.frame import Frame, Pause
+from voicelink.frame import BOTH_CAME, FIRST_CAME, SECOND_CAME, Frame, Pause
 from voicelink.sim.call import simulate
 from voicelink.sim.render import aligned, render
 from voicelink.sim.scenario import scenario_from
@@ -84,9 +84,9 @@ def decisions(end: EndTrace, frames: Sequence[Frame | Pause]) -> list[PlayoutDec
         frame = frames[index if kind in (PLAY, SKIP, HEAL) else 0]
         assert isinstance(frame, Frame)
         frame = frame.truncated(bits or frame.bits)
-        if came == 2 and frame.second:
+        if came == SECOND_CAME and frame.second:
             frame = Frame(frame.index, frame.bits, frame.second, is_second=True)
-        frame = frame if came == 1 else replace(frame, second=b"")
+        frame = frame if came == BOTH_CAME else replace(frame, second=b"")
         by_kind: dict[int, PlayoutDecision] = {
             PLAY: Play(frame, lag),
             SKIP: Skip(frame),
@@ -137,14 +137,14 @@ def test_equals_the_calls_own_playout(
 
 
 def test_second_descriptions_sound_as_in_a_call(clip: np.ndarray, harmonic: Codec) -> None:
-    """The session's decisions with its real frames: coded twice, through a sender, losses, and a jitter buffer."""
+    """What each decision of the trace tells of its frame, given to a call's playout as the frame itself."""
     values = {"loss": 0.3, "redundancy": 1, "redundancy_copies": 2, "redundancy_distance": 3, "fixed": True, "seed": 4}
     scenario = scenario_from({**values, "playout_delay_min_ms": 120, "seconds": SECONDS})
     trace = simulate(scenario)
     end = trace.ends[1]
     played = end.kind == PLAY
-    assert set(end.came[played].tolist()) == {0, 1, 2}
-    assert 0.3 < (end.came[played] == 1).mean() < 0.9
+    assert set(end.came[played].tolist()) == {FIRST_CAME, BOTH_CAME, SECOND_CAME}
+    assert 0.3 < (end.came[played] == BOTH_CAME).mean() < 0.9
     once, twice = (render([trace], clip, harmonic, rounds=rounds)[0] for rounds in (0, 1))
     live = load_codec(harmonic.info.folder, "onnx")
     assert np.abs(twice - played_live(trace, clip, live, 1, twice=True)).max() < 1e-4

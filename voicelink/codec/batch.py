@@ -23,6 +23,7 @@ from voicelink.codec.decoding import CoderStep, Steps
 from voicelink.codec.engine import Array, Engine
 from voicelink.codec.mel import N_MELS
 from voicelink.codec.vocoder import Vocoder
+from voicelink.frame import BOTH_CAME, FIRST_CAME, SECOND_CAME
 from voicelink.units import FRAME_SAMPLES, MAX_BITS_PER_FRAME
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 #: Steps. PAUSE: silence for half a slot, the decoder stands still; the others as the methods of `stream.Decoder`. SKIP
 #: and HEAL make no sound and fill no slot.
 PAUSE, PLAY, CONCEAL, STRETCH, SKIP, COMFORT, HEAL = range(7)
-#: Which descriptions of a frame came (see `codec/descriptions.py`).
-FIRST_CAME, BOTH_CAME, SECOND_CAME = range(3)
 PAUSE_SAMPLES: Final = FRAME_SAMPLES // 2
 #: Frames that the vocoder takes at a time.
 _CHUNK: Final = 16
@@ -60,7 +59,7 @@ class Stream:
     second_codes: Array | None = None
     """[frames, 64]; second descriptions; None for none."""
     came: NDArray[np.uint8] | None = None
-    """[n]; which description of the frame came: FIRST_CAME, BOTH_CAME or SECOND_CAME; None for the first everywhere."""
+    """[n]; which descriptions of the frame came (`frame.py`); None for the first everywhere."""
 
 
 def decode_streams(codec: Codec, streams: Sequence[Stream], progress: Progress | None = None) -> list[Array]:
@@ -113,7 +112,7 @@ def _performed(engine: Engine, stream: Stream, mels: list[Array]) -> Steps[None]
     noises = stream.noise if stream.noise is not None else [b""] * len(stream.steps)
     came, others = stream.came, stream.second_codes
     if came is None or others is None:
-        came, others = np.zeros(len(stream.steps), np.uint8), stream.codes
+        came, others = np.full(len(stream.steps), FIRST_CAME, np.uint8), stream.codes
     columns = (stream.steps.tolist(), stream.frame.tolist(), stream.bits.tolist(), lags.tolist(), noises, came.tolist())
     for kind, index, bits, lag, noise, which in zip(*columns, strict=True):
         codes = others if which == SECOND_CAME else stream.codes

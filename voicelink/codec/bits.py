@@ -16,8 +16,7 @@ UNSENT: Final = 0.5
 
 def pack_code(index: int, code: NDArray[np.float32], bits: int, second: NDArray[np.float32] | None = None) -> Frame:
     """First `bits` values of a code of zeros and ones, float32 [64], as frame `index`; likewise a second one of it."""
-    payload, other = (b"" if given is None else np.packbits(given[:bits] > 0.5).tobytes() for given in (code, second))
-    return Frame(index, bits, payload, other)
+    return Frame(index, bits, _packed(code, bits), b"" if second is None else _packed(second, bits))
 
 
 def unpack_code(frame: Frame) -> NDArray[np.float32]:
@@ -28,6 +27,10 @@ def unpack_code(frame: Frame) -> NDArray[np.float32]:
 def unpack_second(frame: Frame) -> NDArray[np.float32] | None:
     """Likewise the frame's second description; None where it has none."""
     return _unpacked(frame.second, frame.bits) if frame.second else None
+
+
+def _packed(code: NDArray[np.float32], bits: int) -> bytes:
+    return np.packbits(code[:bits] > 0.5).tobytes()
 
 
 def _unpacked(payload: bytes, bits: int) -> NDArray[np.float32]:

@@ -203,17 +203,13 @@ class Decoder:
 
     def play_step(self, frame: Frame, state: DecoderState, lag: int = 0) -> tuple[NDArray[np.float32], DecoderState]:
         """Pure form of `play`."""
-        return self._sound(self._decoded(frame, state.coder, lag), state)
+        code, second = unpack_code(frame)[None], unpack_second(frame)
+        second = None if second is None else second[None]
+        return self._sound(decoding.play(state.coder, frame.index, code, frame.bits, lag, second), state)
 
     def conceal_step(self, state: DecoderState) -> tuple[NDArray[np.float32], DecoderState]:
         """Pure form of `conceal`."""
         return self._sound(decoding.conceal(state.coder), state)
-
-    def _decoded(self, frame: Frame, coder: CoderState, lag: int) -> Steps[tuple[Array, CoderState]]:
-        second = unpack_second(frame)
-        return decoding.play(
-            coder, frame.index, unpack_code(frame)[None], frame.bits, lag, None if second is None else second[None]
-        )
 
     def _sound(
         self, steps: Steps[tuple[Array, CoderState]], state: DecoderState

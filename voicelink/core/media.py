@@ -162,8 +162,11 @@ def _earlier(packet: MediaPacket, first: int) -> list[Frame]:
         at = first - block.distance - len(block.frames)
         # Of several blocks the first may hold second descriptions. Where it does not, they are copies like others.
         second = not number and len(packet.blocks) > 1
-        codes = [(at + i, payload) for i, payload in enumerate(block.frames) if at + i >= 0]
-        frames += [Frame(index, block.bits, payload, is_second=second) for index, payload in codes]
+        frames += [
+            Frame(at + i, block.bits, payload, is_second=second)
+            for i, payload in enumerate(block.frames)
+            if at + i >= 0
+        ]
     return frames
 
 

@@ -166,7 +166,7 @@ def find_opus(seed: int, seconds: float) -> dict[tuple[int, float, int], OpusSet
 # ---- helpers -------------------------------------------------------------------------------------
 @lru_cache(2)
 def _coded(seed: int, seconds: float, model_id: str, rounds: int) -> dict[bytes, Codes]:
-    """Where codes of a seed's speech are kept, by course of bits: they are the same at every rate and loss."""
+    """Where codes of a seed's speech are kept (see `render`): they are the same at every rate and loss."""
     return {}
 
 

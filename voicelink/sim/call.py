@@ -36,7 +36,7 @@ from voicelink.core.session import Session
 from voicelink.core.stats import Stats
 from voicelink.core.switchboard import Switchboard
 from voicelink.errors import CallError
-from voicelink.frame import Frame, Pause
+from voicelink.frame import BOTH_CAME, FIRST_CAME, SECOND_CAME, Frame, Pause
 from voicelink.settings import Address, ServerSettings
 from voicelink.sim.host import Host, Network
 from voicelink.sim.scenario import Scenario
@@ -265,7 +265,7 @@ class _End(Host):
 
     def _note(self, decision: PlayoutDecision, skips: int) -> int:
         """Record one decision; its kind."""
-        kind, index, bits, lag, came = WAIT, NO_FRAME, 0, 0, 0
+        kind, index, bits, lag, came = WAIT, NO_FRAME, 0, 0, FIRST_CAME
         if isinstance(decision, Play):
             kind, frame, lag = PLAY, decision.frame, decision.lag
             index, bits, came = frame.index, frame.bits, _came(frame)
@@ -344,7 +344,9 @@ def _text(event: Event) -> str:
 
 def _came(frame: Frame) -> int:
     """Which descriptions of a frame came, as `EndTrace.came` tells it."""
-    return 1 if frame.second else 2 if frame.payload[0] & _SECOND_MARK else 0
+    if frame.second:
+        return BOTH_CAME
+    return SECOND_CAME if frame.payload[0] & _SECOND_MARK else FIRST_CAME
 
 
 #: Codes of each number of bits, and their second descriptions: any other, which the first bit tells from them.

@@ -79,7 +79,7 @@ class EndTrace:
     lag: NDArray[np.uint8]
     """How far what is heard of a PLAY lies before its frame, in 1/LAG_STEPS of a frame."""
     came: NDArray[np.uint8]
-    """Which descriptions of the frame played, skipped or healed with came: 0 the first, 1 both, 2 the second alone."""
+    """Which descriptions of the frame played, skipped or healed with came, as `frame.py` numbers them."""
     target_us: NDArray[np.int32]
     """Delay after the fastest frame that the jitter buffer aimed at."""
     level_us: NDArray[np.int32]
